@@ -1,0 +1,3 @@
+"""flowops: marketing operations as code."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,160 @@
+"""What a shard says happened: facts for the warehouse and commands for channels.
+
+A fact is a NamedTuple; its annotations are the only place where its columns are declared. The warehouse derives its
+Arrow schema from them: the aliases below say how a column is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple, TypeAlias
+
+from flowops.core.records import DeadLetter, LateRecord, Micros
+
+Id: TypeAlias = Annotated[str, "id"]
+"""High cardinality text: ids, user ids."""
+
+Label: TypeAlias = Annotated[str, "label"]
+"""Low cardinality text, stored as a dictionary: names of plans, channels, stages."""
+
+Time: TypeAlias = Annotated[int, "time"]
+"""Microseconds since the epoch; TIMESTAMPTZ in the warehouse."""
+
+Day: TypeAlias = Annotated[int, "day"]
+"""Days since the epoch in the plan's zone; DATE in the warehouse."""
+
+Money: TypeAlias = Annotated[float, "money"]
+"""DECIMAL(18, 4) in the warehouse."""
+
+Text: TypeAlias = Annotated[str, "text"]
+Ids: TypeAlias = Annotated[tuple[str, ...], "ids"]
+"""VARCHAR[] in the warehouse."""
+Flag: TypeAlias = Annotated[bool, "flag"]
+
+
+class Decision(NamedTuple):
+    """One decision about one trigger: the row from which triggers, outcomes and dispatches are all read.
+
+    One wide row instead of three narrow ones: a dispatch costs one row, and the three relations cannot disagree.
+    A trigger that was held (S26) is decided again, so it has several rows, numbered by `attempt` from 0.
+    `step` and `channel` are None when the trigger was lost before a channel was considered (S22).
+    """
+
+    trigger_id: Id
+    attempt: int
+    plan: Label
+    version: Label
+    day: Day
+    user_id: Id
+    key: Label | None
+    triggered_at: Time
+    evidence: Ids
+    arm: Label | None  # `treatment` or `holdout`; None without an experiment
+    variant: Label | None
+    step: Label | None
+    channel: Label | None
+    stage: Label  # `delivered`, `held`, or one of `LOSSES`
+    detail: Text | None
+    decided_at: Time
+    expires_at: Time | None
+    cost: Money | None
+    content: Text | None  # JSON object of the rendered fields
+
+
+class GoalEvent(NamedTuple):
+    """An event inside an open goal window (S41). `credited` says whether orders and value count here (S42)."""
+
+    plan: Label
+    version: Label
+    day: Day
+    user_id: Id
+    goal: Label
+    trigger_id: Id
+    dispatch_id: Id | None  # None for the holdout arm
+    arm: Label | None
+    variant: Label | None
+    event_id: Id
+    attained_at: Time
+    value: Money | None
+    credited: Flag
+
+
+class Pending(NamedTuple):
+    """What still waits when a run ends or stops (S6): kind is `wait`, `delay` or `held`."""
+
+    plan: Label
+    version: Label
+    user_id: Id
+    kind: Label
+    since: Time
+    due: Time
+
+
+class Dispatch(NamedTuple):
+    """A command to a channel (S31): the decision that it came from, and what only the provider may see."""
+
+    dispatch_id: str
+    channel: int  # index into `plan.Project.channels`
+    address: str | None
+    decision: Decision
+
+
+class Effects(NamedTuple):
+    """All that one step of a shard caused, in the order in which it happened."""
+
+    decisions: list[Decision]
+    goals: list[GoalEvent]
+    dispatches: list[Dispatch]
+    late: list[LateRecord]
+    dead: list[DeadLetter]
+    pending: list[Pending]
+    outside_audience: int
+
+
+LOSSES = (
+    "plan_not_running",
+    "plan_ended",
+    "not_in_audience",
+    "exited",
+    "reentry",
+    "no_consent",
+    "no_address",
+    "quiet_hours",
+    "harassment_window",
+    "frequency_cap",
+    "holdout",
+    "audience_limit",
+    "coupon_exhausted",
+    "budget_exhausted",
+    "content_invalid",
+    "terminated",
+    "withdrawn",
+    "expired",
+    "send_failed",
+    "undelivered",
+)
+"""The closed set of loss reasons, in the order in which they are checked."""
+
+
+def dispatch_id(trigger_id: str, step: str, channel: str) -> str:
+    """A function of plan, task, user, trigger instance, step and channel (S32): the same after a crash."""
+    return f"{trigger_id}-{step}-{channel}"
+
+
+def task_id(plan: str, day: int) -> str:
+    """The task of a triggered plan: one per day, in the plan's zone, of the trigger (S18a)."""
+    from datetime import date
+
+    return f"{plan}@{date.fromordinal(719_163 + day).isoformat()}"
+
+
+__all__ = [
+    "LOSSES",
+    "Decision",
+    "Dispatch",
+    "Effects",
+    "GoalEvent",
+    "Micros",
+    "Pending",
+    "dispatch_id",
+    "task_id",
+]

@@ -1,0 +1,256 @@
+"""Plans as the engine runs them: compiled, immutable, numbered. Built by `flowops.rules.compile`, never by hand.
+
+Nothing in here is ever written into state: state refers to plans and attributes by the numbers given here, and the
+state folder keeps the list that the numbers stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from flowops.core.records import Micros, Row, Values
+from flowops.core.time import Zone
+
+Steps: TypeAlias = tuple[Values, ...]
+"""The captured values of the steps taken so far; for `without`, one: those of the event that began the wait."""
+
+Attributes: TypeAlias = tuple[Any, ...]
+"""The user's profile by attribute number (`Project.attributes`); None where unknown."""
+
+Predicate: TypeAlias = Callable[[Values, Steps, Attributes, Micros, "str | None"], bool]
+"""(event, steps, user, now, variant) -> does the condition hold? NULL is not true. Never raises."""
+
+Expression: TypeAlias = Callable[[Values, Steps, Attributes, Micros, "str | None"], Any]
+"""As `Predicate`, but any value; None is NULL."""
+
+Renderer: TypeAlias = Callable[[Steps, Attributes, Micros, "str | None"], dict[str, str]]
+"""(steps, user, now, variant) -> the rendered fields of a message. Raises `errors.ContentError`."""
+
+Route: TypeAlias = Callable[[Row], "tuple[tuple[int, ...], Values] | None"]
+"""A row -> (listeners whose own-event conditions hold, ascending; the event's values), or None if nobody listens."""
+
+Repeat = Literal["ignore", "restart", "parallel"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventTable:
+    """An event that some plan listens to."""
+
+    name: str
+    properties: tuple[str, ...]
+    """Names of the properties that plans use: the order of `Values`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Listener: the event that starts a trigger of `plan`."""
+
+    plan: int
+    where: Predicate | None  # what the router could not decide (the profile); evaluated with the event's values
+    capture: tuple[int, ...]  # indices into the event's values: what later filters and the content need
+    key: tuple[int, ...]  # indices into the event's values; () without `key`
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Listener: an event that cancels waits of `plan` (the B of S13)."""
+
+    plan: int
+    where: Predicate | None  # may refer to steps[0]
+    key: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attain:
+    """Listener: an event that may attain goal number `goal` of `plan`."""
+
+    plan: int
+    goal: int
+    where: Predicate | None
+
+
+Listener: TypeAlias = Start | Cancel | Attain
+
+
+@dataclass(frozen=True, slots=True)
+class EventTrigger:
+    """S12: the event, decided at once or after `delay`."""
+
+    delay: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class AbsenceTrigger:
+    """S13: the event, then none of the others within `within`; acted on `delay` later."""
+
+    within: Micros
+    repeat: Repeat
+    delay: Micros
+
+
+Trigger: TypeAlias = EventTrigger | AbsenceTrigger
+
+
+@dataclass(frozen=True, slots=True)
+class Reentry:
+    """S21. `once`: `gap` is None and `always` False. `always`: no limit. Else `gap` from decision to decision."""
+
+    always: bool
+    gap: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """S24: at most `at_most` sends of those it counts within the window.
+
+    Exactly one of the three windows: `rolling` (microseconds), `calendar` (`day`, `week`, `month`), or neither: ever.
+    """
+
+    at_most: int
+    rolling: Micros | None
+    calendar: Literal["day", "week", "month"] | None
+    plans: frozenset[int] | None  # the plans whose sends count; None: all
+    channel: int | None  # count only sends of this channel, and bind only sends to it
+    text: str  # as written, for the loss's detail: "1 per 24h (plan)"
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """S26: local `[start, end)` minutes of the day, may pass midnight; belongs to the day on which it begins.
+
+    `outside` turns it round: quiet is whatever is not in the window. `days` are the weekdays (Monday = 0) on which the
+    window begins; all seven when not named.
+    """
+
+    start: int
+    end: int
+    days: frozenset[int]
+    outside: bool
+    hold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """S23. Shares are fractions; the variants' sum to 1 among those not held out."""
+
+    name: str
+    holdout: float
+    variants: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel as the decision sees it. Its connection is the business of `flowops.channels`."""
+
+    index: int
+    name: str
+    address: int | None  # attribute number; None: no address is needed
+    opt_in: int | None  # attribute number that must be true
+    opt_out: int | None  # attribute number that must not be true
+    cost: float | None  # per message, in the project's currency
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of sending. `content` maps a variant (None: without an experiment) to its renderer."""
+
+    name: str
+    channel: Channel
+    content: Mapping[str | None, Renderer]
+    expires: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """S41, S42. `window` counts from delivery."""
+
+    name: str
+    window: Micros
+    value: Expression | None
+    credit: Literal["every", "last", "first"]
+    target: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One version of one plan. `index` is its place by (priority, id): the order of S7."""
+
+    index: int
+    id: str
+    version: str  # eight hexadecimal digits of a hash of what was compiled
+    name: str
+    group: str
+    owner: str | None
+    tags: tuple[str, ...]
+    zone: Zone
+    starts_at: Micros  # inclusive
+    ends_at: Micros  # exclusive
+    audience: Predicate | None
+    trigger: Trigger
+    reentry: Reentry
+    caps: tuple[Cap, ...]  # its own and the project's
+    quiet: Quiet | None
+    experiment: Experiment | None
+    step: Step
+    goals: tuple[Goal, ...]
+
+
+SourceKind = Literal["events", "profiles"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A property or attribute to be decoded into `Row.p<i>`."""
+
+    attribute: str  # "p0", "p1", ...
+    name: str  # as plans call it
+    path: tuple[str, ...]  # where it stands in the input
+    type: str  # string, number, money, boolean, time, date, zone, list, object
+
+
+@dataclass(frozen=True, slots=True)
+class TimeField:
+    """Where the time stands and how it is written."""
+
+    path: tuple[str, ...] | None  # None: the source has no time (profiles): holds from before the first record
+    unit: Literal["s", "ms", "us"] | None  # None: ISO 8601
+    zone: Zone | None  # for times that carry no offset
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source, resolved: what to decode, and who listens."""
+
+    index: int
+    name: str
+    kind: SourceKind
+    files: tuple[str, ...]  # as written: paths or globs, relative to the project's folder
+    user_id: tuple[str, ...]
+    event: str | None  # a constant name, or None: read from `event_path`
+    event_path: tuple[str, ...]
+    event_id: tuple[tuple[str, ...], ...]  # the paths to join with "-"; (): made from source, partition and position
+    time: TimeField
+    properties_path: tuple[str, ...] | None  # the object that holds the properties, beside top level
+    columns: tuple[Column, ...]
+    out_of_orderness: Micros
+    routes: Mapping[str, Route]
+    any_route: Route | None  # for event names without a route of their own (`event: any`)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Everything that the engine knows: the one argument of a shard, a reader and the warehouse."""
+
+    name: str
+    zone: Zone
+    currency: str | None
+    sources: tuple[Source, ...]
+    attributes: tuple[str, ...]  # names of the profile attributes that plans use; the order of `Attributes`
+    zone_attribute: int | None  # the attribute that holds the user's own zone
+    channels: tuple[Channel, ...]
+    events: tuple[EventTable, ...]
+    listeners: tuple[Listener, ...]  # goals first, then by plan: cancels before starts (S17a); `hits` index this
+    plans: tuple[Plan, ...]  # by priority, then id; a plan's index is its place
+    fingerprint: str = field(default="")  # of all rules, to refuse a state folder of other rules

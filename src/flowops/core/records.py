@@ -1,0 +1,109 @@
+"""What travels: rows out of a decoder, records between readers and shards.
+
+Only builtin tuples cross a process boundary (they pickle at a third of the cost of classes), so the shapes are given
+here as aliases and as the functions that build them. Times are integers: microseconds since 1970-01-01 UTC (`Micros`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+from zlib import crc32
+
+Micros: TypeAlias = int
+"""Microseconds since the epoch, UTC; also used for durations."""
+
+SHARDS = 64
+"""Users are hashed onto this many shards, whatever the number of processes. Part of the state format."""
+
+NO_WATERMARK: Micros = -(1 << 62)
+"""Before a partition has announced anything. Nothing fires below it."""
+
+BEFORE_ALL: Micros = -(1 << 61)
+"""The time of records that hold from before the first record (a profiles source without a time, S1)."""
+
+ENDED: Micros = 1 << 61
+"""The watermark of a partition whose bounded input has ended (S6); it holds nobody back."""
+
+POSITION_BITS = 40
+
+Values: TypeAlias = tuple[Any, ...]
+"""Property values of one event, in the order of `plan.EventTable.properties` (or of a capture)."""
+
+Record: TypeAlias = tuple[Micros, int, str, Micros, str, Values, "tuple[int, ...]"]
+"""(at, sequence, user_id, ts, event_id, values, hits), sorted by (at, sequence): S7.
+
+- at: the record's place in the order: its `ts`, or for a late record the watermark of its partition (S9)
+- sequence: `partition index << 40 | position`; partitions are numbered by source (as listed), then by name
+- hits: the listeners (`plan.Project.listeners`) whose own-event conditions hold, ascending; `PROFILE` for an update
+"""
+
+PROFILE: tuple[int, ...] = (-1,)
+"""`hits` of a profile update; its `values` are ((attribute index, value), ...)."""
+
+
+class DeadLetter(NamedTuple):
+    """A record that could not be read (S3). `sample` is its beginning, at most 200 characters."""
+
+    source: str
+    partition: str
+    position: int
+    reason: str
+    detail: str
+    sample: str
+
+
+class LateRecord(NamedTuple):
+    """A record that came after its own partition's watermark (S9), with how late it was."""
+
+    source: str
+    partition: str
+    position: int
+    event: str
+    event_id: str
+    user_id: str
+    ts: Micros
+    watermark: Micros
+
+
+class Batch(NamedTuple):
+    """What one reader sends to one shard at a time.
+
+    `watermark` is the least over the reader's partitions (`NO_WATERMARK` until each has one, `ENDED` when all have
+    ended); `highest` is the highest `ts` that it has read. Every shard gets every reader's progress, with or without
+    records, or its own watermark would stand still.
+    """
+
+    shard: int
+    reader: int
+    watermark: Micros
+    highest: Micros
+    records: list[Record]
+    late: list[LateRecord]
+    dead: list[DeadLetter]
+
+
+class Row(Protocol):
+    """One decoded record of a source, before routing. Sources build it as a `msgspec.Struct` (see `sources.decode`).
+
+    Beside these, an attribute `p0`, `p1`, ... for each property (or profile attribute) that some plan uses, in the
+    order of `plan.Source.columns`. A profile attribute that the record does not carry is `msgspec.UNSET`.
+    """
+
+    user_id: str
+    event: str
+    event_id: str | None
+    ts: int
+
+
+class Chunk(NamedTuple):
+    """What a partition yields at a time: consecutive records of it, from `first` on; None where a record was bad."""
+
+    first: int
+    rows: Sequence[Row | None]
+    dead: list[DeadLetter]
+
+
+def shard_of(user_id: str) -> int:
+    """The shard of a user: stable over processes, machines and versions."""
+    return crc32(user_id.encode()) % SHARDS

@@ -1,0 +1,118 @@
+"""Local time: zones with cheap look-ups, calendar days, quiet windows (S10, S26).
+
+Everything takes and gives microseconds since the epoch (`Micros`). Nothing in here asks what time it is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from flowops.core.records import Micros
+
+SECOND: Micros = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_LOCAL = datetime(1970, 1, 1)
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_QUARTER = 15 * MINUTE
+_ONE_MICRO = timedelta(microseconds=1)
+_FIRST = -62_135_510_400 * SECOND  # 0001-01-02: datetime's range with a day to spare for the offset
+_LAST = 253_402_214_400 * SECOND  # 9999-12-31
+
+
+class Zone:
+    """A time zone. Offsets are looked up per quarter of an hour, where all changes since 1972 fall, and remembered."""
+
+    __slots__ = ("_offsets", "_tz", "name")
+
+    def __init__(self, name: str) -> None:
+        """Raises `zoneinfo.ZoneInfoNotFoundError` (a KeyError) or ValueError for a name that is none."""
+        self.name = name
+        self._tz = ZoneInfo(name)
+        self._offsets: dict[int, Micros] = {}
+
+    def __repr__(self) -> str:
+        return f"Zone({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Zone) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def offset(self, ts: Micros) -> Micros:
+        """What local time is ahead of UTC at `ts`."""
+        quarter = ts // _QUARTER
+        known = self._offsets.get(quarter)
+        if known is None:
+            if len(self._offsets) > 100_000:
+                self._offsets.clear()
+            at = min(max(quarter * _QUARTER, _FIRST), _LAST)
+            shift = (_EPOCH + timedelta(microseconds=at)).astimezone(self._tz).utcoffset()
+            known = self._offsets[quarter] = (shift or timedelta()) // _ONE_MICRO
+        return known
+
+    def local(self, ts: Micros) -> Micros:
+        """The wall clock's reading at `ts`, as microseconds since 1970-01-01 00:00 of that clock."""
+        return ts + self.offset(ts)
+
+    def day(self, ts: Micros) -> int:
+        """The local day of `ts`, in days since 1970-01-01."""
+        return (ts + self.offset(ts)) // DAY
+
+    def instant(self, local: Micros) -> Micros:
+        """When the wall clock reads `local`: the first time if it does so twice, after the gap if never (S10)."""
+        wall = (_EPOCH_LOCAL + timedelta(microseconds=local)).replace(tzinfo=self._tz)
+        shift = (wall.utcoffset() or timedelta()) // _ONE_MICRO  # fold=0: the first of two, and in a gap the earlier
+        at = local - shift
+        if self.offset(at) != shift:  # in a gap: the first instant after it, which is when the offset changes
+            low, high = at - DAY, at
+            before = self.offset(low)
+            while high - low > _QUARTER:
+                middle = (low + high) // 2
+                if self.offset(middle) == before:
+                    low = middle
+                else:
+                    high = middle
+            return high // _QUARTER * _QUARTER
+        return at
+
+    def midnight(self, day: int) -> Micros:
+        """When the local day `day` begins."""
+        return self.instant(day * DAY)
+
+
+def period(zone: Zone, ts: Micros, unit: Literal["day", "week", "month"]) -> int:
+    """Which calendar day, week (from Monday) or month `ts` falls into: equal numbers, same period."""
+    day = zone.day(ts)
+    if unit == "day":
+        return day
+    if unit == "week":
+        return (day + 3) // 7  # 1970-01-01 was a Thursday
+    at = date.fromordinal(_EPOCH_ORDINAL + day)
+    return at.year * 12 + at.month
+
+
+def to_micros(moment: datetime) -> Micros:
+    """An aware datetime as microseconds since the epoch, exactly."""
+    return (moment - _EPOCH) // _ONE_MICRO
+
+
+def local_micros(moment: datetime) -> Micros:
+    """A naive datetime as microseconds of the wall clock; `Zone.instant` turns it into an instant."""
+    return (moment - _EPOCH_LOCAL) // _ONE_MICRO
+
+
+def to_datetime(ts: Micros) -> datetime:
+    """The instant as an aware datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=ts)
+
+
+def isoformat(ts: Micros) -> str:
+    """`2022-04-21T10:00:00Z`, with a fraction only where there is one."""
+    return to_datetime(ts).isoformat().replace("+00:00", "Z")
