@@ -1,0 +1,1 @@
+"""The engine: pure and deterministic. No clock, no I/O, no randomness, no framework."""

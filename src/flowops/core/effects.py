@@ -6,9 +6,10 @@ Arrow schema from them: the aliases below say how a column is stored.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, NamedTuple, TypeAlias
 
-from flowops.core.records import DeadLetter, LateRecord, Micros
+from flowops.core.records import DeadLetter, LateRecord
 
 Id: TypeAlias = Annotated[str, "id"]
 """High cardinality text: ids, user ids."""
@@ -142,19 +143,4 @@ def dispatch_id(trigger_id: str, step: str, channel: str) -> str:
 
 def task_id(plan: str, day: int) -> str:
     """The task of a triggered plan: one per day, in the plan's zone, of the trigger (S18a)."""
-    from datetime import date
-
     return f"{plan}@{date.fromordinal(719_163 + day).isoformat()}"
-
-
-__all__ = [
-    "LOSSES",
-    "Decision",
-    "Dispatch",
-    "Effects",
-    "GoalEvent",
-    "Micros",
-    "Pending",
-    "dispatch_id",
-    "task_id",
-]

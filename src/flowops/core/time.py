@@ -17,7 +17,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_LOCAL = datetime(1970, 1, 1)
+_EPOCH_LOCAL = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock's reading has no zone
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _QUARTER = 15 * MINUTE
 _ONE_MICRO = timedelta(microseconds=1)
@@ -116,3 +116,18 @@ def to_datetime(ts: Micros) -> datetime:
 def isoformat(ts: Micros) -> str:
     """`2022-04-21T10:00:00Z`, with a fraction only where there is one."""
     return to_datetime(ts).isoformat().replace("+00:00", "Z")
+
+
+_ZONES: dict[str, Zone | None] = {}
+
+
+def zone_named(name: str) -> Zone | None:
+    """The zone, made once per name; None when there is none of that name."""
+    if name not in _ZONES:
+        if len(_ZONES) > 1_000:  # there are some 600 zones: the rest is noise from data
+            _ZONES.clear()
+        try:
+            _ZONES[name] = Zone(name)
+        except (KeyError, ValueError, OSError):
+            _ZONES[name] = None
+    return _ZONES[name]

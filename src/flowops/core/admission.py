@@ -1,0 +1,219 @@
+"""The decision list: may this trigger send now? The first check that fails is the loss reason.
+
+`decide` only reads; what follows from its verdict (counting the send, opening windows, holding) is the shard's doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from flowops.core.plan import Attributes, Cap, Experiment, Plan, Quiet
+from flowops.core.records import Micros
+from flowops.core.state import Instance, User
+from flowops.core.time import DAY, MINUTE, Zone, isoformat, period
+from flowops.errors import ContentError
+
+DELIVERED = "delivered"
+HELD = "held"
+TREATMENT = "treatment"
+HOLDOUT = "holdout"
+
+_CALENDAR_KEPT = {"day": 2 * DAY, "week": 8 * DAY, "month": 32 * DAY}
+
+
+class Verdict(NamedTuple):
+    """What was decided. `until` is set for `held`; `content` for `delivered`; `entered` tells S21's entries."""
+
+    stage: str
+    detail: str | None = None
+    at_channel: bool = False  # a channel was considered (S22)
+    entered: bool = False
+    until: Micros = 0
+    content: dict[str, str] | None = None
+
+
+def decide(
+    plan: Plan, user_id: str, user: User, profile: Attributes, zone: Zone, instance: Instance, now: Micros
+) -> Verdict:
+    """Go through the list of checks for `instance`, whose turn has come at `now`; `zone` is the user's own."""
+    if not plan.starts_at <= now < plan.ends_at:
+        return Verdict("plan_ended", f"due {isoformat(now)}")
+    arm, variant = arm_of(plan.experiment, user_id)
+    steps = (instance.captured,)
+    if plan.audience is not None and not plan.audience((), steps, profile, now, variant):
+        return Verdict("not_in_audience")
+    refused = _reentry(plan, user, instance.key, now)
+    if refused is not None:
+        return Verdict("reentry", refused)
+    channel = plan.step.channel
+    if channel.opt_in is not None and profile[channel.opt_in] is not True:
+        return Verdict("no_consent", "not opted in", at_channel=True)
+    if channel.opt_out is not None and profile[channel.opt_out] is True:
+        return Verdict("no_consent", "opted out", at_channel=True)
+    if channel.address is not None and profile[channel.address] in (None, ""):
+        return Verdict("no_address", at_channel=True)
+    if plan.quiet is not None:
+        until = quiet_until(plan.quiet, zone, now)
+        if until is not None:
+            detail = f"until {isoformat(until)}"
+            if plan.quiet.hold:
+                return Verdict(HELD, detail, at_channel=True, until=until)
+            return Verdict("quiet_hours", detail, at_channel=True, entered=True)
+    for cap in plan.caps:
+        if (cap.channel is None or cap.channel == channel.index) and reached(cap, user.sends, zone, now):
+            return Verdict("frequency_cap", cap.text, at_channel=True, entered=True)
+    if plan.experiment is not None and arm == HOLDOUT:
+        return Verdict(HOLDOUT, plan.experiment.name, at_channel=True, entered=True)
+    try:
+        content = plan.step.content[variant](steps, profile, now, variant)
+    except ContentError as error:
+        return Verdict("content_invalid", str(error), at_channel=True, entered=True)
+    return Verdict(DELIVERED, at_channel=True, entered=True, content=content)
+
+
+def trigger_id(plan: str, user_id: str, key: str | None, evidence: Sequence[str]) -> str:
+    """The trigger instance's id: of the plan, the user, the key and the events that made it (S32)."""
+    text = "\x1f".join((plan, user_id, key or "", *evidence))
+    return blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def arm_of(experiment: Experiment | None, user_id: str) -> tuple[str | None, str | None]:
+    """(arm, variant) of a user (S23): the same on any worker, after any restart, in any version of the plan."""
+    if experiment is None:
+        return None, None
+    return _draw(experiment, user_id)
+
+
+def quiet_until(quiet: Quiet, zone: Zone, now: Micros) -> Micros | None:
+    """When the quiet that holds at `now` ends (S26), or None if it is not quiet."""
+    local = zone.local(now)
+    if not quiet.outside:
+        window = _window_at(quiet, local)
+        return None if window is None else _ahead(zone, window[1], now)
+    if _window_at(quiet, local) is not None:
+        return None
+    opening = _next_opening(quiet, local)
+    return _ahead(zone, opening, now)
+
+
+def reached(cap: Cap, sends: Sequence[tuple[Micros, int, int]], zone: Zone, now: Micros) -> bool:
+    """Whether the cap's number of sends stands in its window at `now` (S24)."""
+    count = 0
+    for at, plan, channel in reversed(sends):
+        if cap.rolling is not None and now - at >= cap.rolling:
+            break
+        if cap.calendar is not None and period(zone, at, cap.calendar) != period(zone, now, cap.calendar):
+            break
+        if _counts(cap, plan, channel):
+            count += 1
+            if count >= cap.at_most:
+                return True
+    return cap.at_most <= 0
+
+
+def prune_sends(caps: Sequence[Cap], sends: list[tuple[Micros, int, int]], now: Micros) -> None:
+    """Forget the sends that no cap can ask about again: beyond its window, or more than it counts to."""
+    counted = [0] * len(caps)
+    kept: list[tuple[Micros, int, int]] = []
+    for send in reversed(sends):
+        at, plan, channel = send
+        wanted = False
+        for number, cap in enumerate(caps):
+            if counted[number] < cap.at_most and _counts(cap, plan, channel) and now - at < kept_for(cap):
+                counted[number] += 1
+                wanted = True
+        if wanted:
+            kept.append(send)
+    sends[:] = reversed(kept)
+
+
+def kept_for(cap: Cap) -> Micros:
+    """How long a send may matter to the cap."""
+    if cap.rolling is not None:
+        return cap.rolling
+    if cap.calendar is not None:
+        return _CALENDAR_KEPT[cap.calendar]
+    return 1 << 62
+
+
+def _counts(cap: Cap, plan: int, channel: int) -> bool:
+    return (cap.plans is None or plan in cap.plans) and (cap.channel is None or cap.channel == channel)
+
+
+def _reentry(plan: Plan, user: User, key: str | None, now: Micros) -> str | None:
+    rule = plan.reentry
+    if rule.always:
+        return None
+    for of_plan, of_key, at in user.entries:
+        if of_plan == plan.index and of_key == key and (rule.gap is None or now - at < rule.gap):
+            return f"entered {isoformat(at)}"
+    return None
+
+
+@lru_cache(maxsize=65_536)
+def _draw(experiment: Experiment, user_id: str) -> tuple[str, str | None]:
+    if _share(experiment.name, "holdout", user_id) < experiment.holdout:
+        return HOLDOUT, None
+    place = _share(experiment.name, "variant", user_id)
+    variant: str | None = None
+    for name, share in experiment.variants:
+        variant = name
+        place -= share
+        if place < 0:
+            break
+    return TREATMENT, variant
+
+
+def _share(*parts: str) -> float:
+    digest = blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _window_at(quiet: Quiet, local: Micros) -> tuple[Micros, Micros] | None:
+    """The quiet window, in local time, in which `local` lies; of two that overlap the one that ends later."""
+    today = local // DAY
+    found: tuple[Micros, Micros] | None = None
+    for day in (today - 1, today):
+        window = _window_of(quiet, day)
+        if window is not None and window[0] <= local < window[1] and (found is None or window[1] > found[1]):
+            found = window
+    return found
+
+
+def _window_of(quiet: Quiet, day: int) -> tuple[Micros, Micros] | None:
+    if (day + 3) % 7 not in quiet.days:
+        return None
+    length = (quiet.end - quiet.start) % (24 * 60) or 24 * 60
+    start = day * DAY + quiet.start * MINUTE
+    return start, start + length * MINUTE
+
+
+def _next_opening(quiet: Quiet, local: Micros) -> Micros:
+    today = local // DAY
+    for day in range(today, today + 8):
+        window = _window_of(quiet, day)
+        if window is not None and window[0] > local:
+            return window[0]
+    raise ValueError("a quiet window names no day")
+
+
+def _ahead(zone: Zone, local: Micros, now: Micros) -> Micros | None:
+    """The instant of a local time, or None if that is not ahead: of a time that DST repeats the first counts (S10)."""
+    at = zone.instant(local)
+    return at if at > now else None
+
+
+def profile_of(user: User, size: int) -> Attributes:
+    """The user's attributes by number, None where unknown."""
+    known: list[Any] | None = user.profile
+    if known is None:
+        return _unknown(size)
+    return tuple(known) if len(known) == size else (*known, *_unknown(size - len(known)))
+
+
+@lru_cache(maxsize=16)
+def _unknown(size: int) -> Attributes:
+    return (None,) * size

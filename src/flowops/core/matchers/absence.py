@@ -1,0 +1,60 @@
+"""The absence trigger: A, then no B within W (S13)."""
+
+from __future__ import annotations
+
+from flowops.core.matchers.keys import key_of
+from flowops.core.plan import AbsenceTrigger, Attributes, Cancel, Plan
+from flowops.core.records import Micros, Record, Values
+from flowops.core.state import DELAY, WAIT, Instance, User
+
+
+def begin(
+    plan: Plan, trigger: AbsenceTrigger, user: User, ts: Micros, event_id: str, key: str | None, captured: Values
+) -> Instance | None:
+    """The wait that this A begins; None when it is ignored (`repeat`, or the event is a repeated one: S4)."""
+    under_way = [
+        other for other in user.instances if other.kind == WAIT and other.plan == plan.index and other.key == key
+    ]
+    if under_way:
+        if trigger.repeat == "ignore" or any(event_id in other.evidence for other in under_way):
+            return None
+        if trigger.repeat == "restart":
+            for other in under_way:
+                user.instances.remove(other)
+    instance = Instance(WAIT, plan.index, ts, ts + trigger.within, 0, 0, key, (event_id,), captured)
+    user.instances.append(instance)
+    return instance
+
+
+def cancel(cancel: Cancel, user: User, profile: Attributes, record: Record) -> None:
+    """End every wait of the plan that this B matches: `[tA, tA + W)`, by key, by its filter (S13, S17a).
+
+    A late B counts as of its own time, if what it cancels still waits (S9). The event that began a wait never ends it.
+    """
+    _, _, _, ts, event_id, values, _ = record
+    key = key_of(cancel.key, values) if cancel.key else None
+    if cancel.key and key is None:
+        return
+    user.instances = [
+        instance
+        for instance in user.instances
+        if not (
+            instance.kind == WAIT
+            and instance.plan == cancel.plan
+            and instance.since <= ts < instance.due
+            and instance.key == key
+            and event_id not in instance.evidence
+            and (cancel.where is None or cancel.where(values, (instance.captured,), profile, ts, None))
+        )
+    ]
+
+
+def fire(trigger: AbsenceTrigger, user: User, instance: Instance) -> bool:
+    """The wait is over: the trigger fires at its deadline. False when it is still to be acted on after a delay."""
+    instance.triggered_at = instance.due
+    instance.kind = DELAY
+    if not trigger.delay:
+        return True
+    instance.due += trigger.delay
+    user.instances.append(instance)
+    return False

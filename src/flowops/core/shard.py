@@ -1,0 +1,402 @@
+"""The deterministic machine: records in event-time order and a watermark in, effects out (S5 to S9).
+
+One shard holds the users that hash onto it. It knows no clock and no other shard: its outcome is a function of the
+records and of the watermark, however they were cut into batches. Read `advance` first; it is the whole engine.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from flowops.core import matchers
+from flowops.core.admission import (
+    DELIVERED,
+    HELD,
+    HOLDOUT,
+    Verdict,
+    arm_of,
+    decide,
+    kept_for,
+    profile_of,
+    prune_sends,
+    trigger_id,
+)
+from flowops.core.attribution import attain, open_windows
+from flowops.core.effects import Decision, Dispatch, Effects, Pending, dispatch_id
+from flowops.core.plan import AbsenceTrigger, Attain, Cancel, Plan, Project, Start
+from flowops.core.records import (
+    ENDED,
+    NO_WATERMARK,
+    PROFILE,
+    Batch,
+    Micros,
+    Record,
+)
+from flowops.core.state import (
+    FORMAT,
+    KINDS,
+    OPEN_USERS,
+    WAIT,
+    Frame,
+    Instance,
+    Progress,
+    User,
+    Users,
+    encode_frame,
+    merge,
+)
+from flowops.core.time import Zone, zone_named
+from flowops.core.timers import NEVER, Timers
+
+_to_json = msgspec.json.Encoder().encode
+
+
+class Shard:
+    """One shard of users.
+
+    Args:
+        number: which of `records.SHARDS`.
+        project: what to run; never written into state.
+        readers: how many readers send batches. Nothing fires before each has told its watermark (S6).
+    """
+
+    def __init__(self, number: int, project: Project, readers: int) -> None:
+        self.number = number
+        self.project = project
+        self._readers = readers
+        self._progress: Progress = {}
+        self._held: list[Record] = []  # not reached by the watermark yet
+        self._users = Users()
+        self._timers = Timers()
+        self._effects = _no_effects()
+        self._outside = 0
+        self._attributes = len(project.attributes)
+        self._starts = frozenset(
+            number for number, listener in enumerate(project.listeners) if isinstance(listener, Start)
+        )
+        self._caps = tuple({cap for plan in project.plans for cap in plan.caps})
+        self._sends_kept = max((kept_for(cap) for cap in self._caps), default=0)
+
+    # --- records in, effects out
+
+    def receive(self, batch: Batch) -> None:
+        """Take a batch in. Its records wait until the watermark has reached them (S7)."""
+        self._progress[batch.reader] = (batch.watermark, batch.highest)
+        self._held.extend(batch.records)
+        self._effects.late.extend(batch.late)
+        self._effects.dead.extend(batch.dead)
+
+    @property
+    def watermark(self) -> Micros:
+        """The least over all readers; `NO_WATERMARK` until each has told its own, `ENDED` when all have ended."""
+        if len(self._progress) < self._readers:
+            return NO_WATERMARK
+        return min(watermark for watermark, _ in self._progress.values())
+
+    def advance(self) -> Effects:
+        """Handle everything that the watermark has reached, and give what it caused since the last call.
+
+        Records before the watermark and timers up to it, in one order: by time, timers before records of the same
+        instant. When all input has ended, all records are handled, and timers up to the highest time that was read;
+        what waits beyond stays pending (S6).
+        """
+        watermark = self.watermark
+        if watermark == NO_WATERMARK:
+            return self._take_effects()
+        held = self._held
+        held.sort()
+        if watermark >= ENDED:
+            ready, self._held = held, []
+            until = max(highest for _, highest in self._progress.values())
+        else:
+            cut = bisect_left(held, watermark, key=_place)
+            ready, self._held = held[:cut], held[cut:]
+            until = watermark
+        timers = self._timers
+        instant = NEVER
+        seen: set[str] = set()  # event ids of this instant: an exact repeat stands beside its first (S4)
+        for record in ready:
+            at = record[0]
+            if at >= timers.head:
+                self._fire(at)
+            if at != instant:
+                instant = at
+                seen.clear()
+            elif record[4] in seen:
+                continue
+            seen.add(record[4])
+            if record[6] == PROFILE:
+                self._update_profile(record)
+            else:
+                self._handle(record)
+        if until >= timers.head:
+            self._fire(until)
+        if len(self._users.open) > OPEN_USERS:
+            self._users.rest()
+        return self._take_effects()
+
+    def _handle(self, record: Record) -> None:
+        """One event: goals, then by plan what it ends and what it starts (S17a)."""
+        at, _, user_id, ts, _, values, hits = record
+        user = self._users.find(user_id)
+        listeners = self.project.listeners
+        if user is None:
+            hits = tuple([hit for hit in hits if hit in self._starts])
+            if not hits or ts < at:
+                return
+            user = self._users.create(user_id)
+        profile = profile_of(user, self._attributes)
+        goals: list[Attain] = []
+        for hit in hits:
+            listener = listeners[hit]
+            if isinstance(listener, Attain):
+                if user.windows:
+                    goals.append(listener)
+                continue
+            if goals:
+                self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
+                goals = []
+            if isinstance(listener, Cancel):
+                if user.instances:
+                    matchers.absence.cancel(listener, user, profile, record)
+                continue
+            if ts < at:  # late: never starts a trigger (S9)
+                continue
+            plan = self.project.plans[listener.plan]
+            if not plan.starts_at <= ts < plan.ends_at:
+                continue
+            if listener.where is not None and not listener.where(values, (), profile, ts, None):
+                continue
+            if plan.audience is not None and not plan.audience((), (), profile, ts, None):
+                self._outside += 1
+                continue
+            instance = matchers.begin(plan, listener, user, record)
+            if instance is None:
+                continue
+            if instance.due > ts:
+                self._arm(user_id, user, instance.due)
+            else:
+                self._decide(plan, user_id, user, instance, ts)
+        if goals:
+            self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
+
+    def _update_profile(self, record: Record) -> None:
+        """Set attributes; null deletes. An update from before the last one only fills what is unknown (S9)."""
+        _, _, user_id, ts, _, changes, _ = record
+        user = self._users.find(user_id) or self._users.create(user_id)
+        profile = list(profile_of(user, self._attributes))
+        for number, value in changes:
+            if ts >= user.profile_at or profile[number] is None:
+                profile[number] = value
+        user.profile = profile if any(value is not None for value in profile) else None
+        user.profile_at = max(user.profile_at, ts)
+
+    # --- timers
+
+    def _arm(self, user_id: str, user: User, due: Micros) -> None:
+        if due < user.armed:
+            user.armed = due
+            self._timers.add(due, user_id)
+
+    def _fire(self, until: Micros) -> None:
+        """All that falls due up to `until`, in the order of time."""
+        users = self._users
+        while (found := self._timers.pop(until, users.armed)) is not None:
+            now, user_id = found
+            user = users.find(user_id)
+            if user is None or user.armed != now:
+                continue
+            user.armed = NEVER
+            if user.windows:
+                user.windows = [window for window in user.windows if window.closes > now]
+            due = [instance for instance in user.instances if instance.due <= now]
+            if due:
+                user.instances = [instance for instance in user.instances if instance.due > now]
+                if len(due) > 1:
+                    due.sort(key=_turn)
+                for instance in due:
+                    self._fall_due(user_id, user, instance, now)
+            self._rearm(user_id, user, now)
+
+    def _fall_due(self, user_id: str, user: User, instance: Instance, now: Micros) -> None:
+        plan = self.project.plans[instance.plan]
+        if (
+            instance.kind == WAIT
+            and isinstance(plan.trigger, AbsenceTrigger)
+            and not matchers.absence.fire(plan.trigger, user, instance)
+        ):
+            return
+        self._decide(plan, user_id, user, instance, now)
+
+    def _rearm(self, user_id: str, user: User, now: Micros) -> None:
+        """Arm the user for what is due next: an instance, the end of a goal window, or being forgotten."""
+        due = NEVER
+        for instance in user.instances:
+            due = min(due, instance.due)
+        for window in user.windows:
+            due = min(due, window.closes)
+        if due == NEVER:
+            due = self._forget(user, now)
+        if due < NEVER:
+            self._arm(user_id, user, due)
+
+    def _forget(self, user: User, now: Micros) -> Micros:
+        """Drop what no cap and no re-entry can ask about any more; when to look again."""
+        prune_sends(self._caps, user.sends, now)
+        plans = self.project.plans
+        user.entries = [
+            entry for entry in user.entries if (gap := plans[entry[0]].reentry.gap) is None or now - entry[2] < gap
+        ]
+        again = [at + self._sends_kept for at, _, _ in user.sends]
+        again.extend(at + gap for plan, _, at in user.entries if (gap := plans[plan].reentry.gap) is not None)
+        return min((due for due in again if due < NEVER), default=NEVER)
+
+    # --- decisions
+
+    def _decide(self, plan: Plan, user_id: str, user: User, instance: Instance, now: Micros) -> None:
+        """Decide, and do what follows from it: count, deliver, open goal windows, or hold (S22 to S27)."""
+        profile = profile_of(user, self._attributes)
+        trigger = trigger_id(plan.id, user_id, instance.key, instance.evidence)
+        if any(window.trigger_id == trigger for window in user.windows):  # a repeated event (S4)
+            return
+        verdict = decide(plan, user_id, user, profile, self._zone(plan, profile), instance, now)
+        arm, variant = arm_of(plan.experiment, user_id)
+        decision = self._decision(plan, user_id, instance, trigger, arm, variant, verdict, now)
+        self._effects.decisions.append(decision)
+        if verdict.entered and not plan.reentry.always:
+            user.entries = [entry for entry in user.entries if entry[:2] != (plan.index, instance.key)]
+            user.entries.append((plan.index, instance.key, now))
+        if verdict.stage == HELD:
+            held = msgspec.structs.replace(
+                instance, kind=KINDS.index("held"), due=verdict.until, attempt=instance.attempt + 1
+            )
+            user.instances.append(held)
+            self._arm(user_id, user, verdict.until)
+            return
+        if verdict.stage == DELIVERED:
+            self._deliver(plan, user, profile, decision, now)
+        if verdict.stage in (DELIVERED, HOLDOUT) and plan.goals:
+            held_out = verdict.stage == HOLDOUT
+            open_windows(plan, user, instance, trigger, variant, now, held_out=held_out)
+        self._rearm(user_id, user, now)
+
+    def _deliver(self, plan: Plan, user: User, profile: tuple[object, ...], decision: Decision, now: Micros) -> None:
+        channel = plan.step.channel
+        address = None if channel.address is None else str(profile[channel.address])
+        self._effects.dispatches.append(
+            Dispatch(dispatch_id(decision.trigger_id, plan.step.name, channel.name), channel.index, address, decision)
+        )
+        if self._caps:
+            user.sends.append((now, plan.index, channel.index))
+            prune_sends(self._caps, user.sends, now)
+
+    def _decision(
+        self,
+        plan: Plan,
+        user_id: str,
+        instance: Instance,
+        trigger: str,
+        arm: str | None,
+        variant: str | None,
+        verdict: Verdict,
+        now: Micros,
+    ) -> Decision:
+        channel = plan.step.channel if verdict.at_channel else None
+        delivered = verdict.stage == DELIVERED
+        return Decision(
+            trigger,
+            instance.attempt,
+            plan.id,
+            plan.version,
+            plan.zone.day(instance.triggered_at),
+            user_id,
+            instance.key,
+            instance.triggered_at,
+            instance.evidence,
+            arm,
+            variant,
+            None if channel is None else plan.step.name,
+            None if channel is None else channel.name,
+            verdict.stage,
+            verdict.detail,
+            now,
+            now + plan.step.expires if delivered else None,
+            channel.cost if channel is not None and delivered else None,
+            _to_json(verdict.content).decode() if delivered else None,
+        )
+
+    def _zone(self, plan: Plan, profile: tuple[object, ...]) -> Zone:
+        """The user's zone if known, else the plan's (S10)."""
+        number = self.project.zone_attribute
+        name = None if number is None else profile[number]
+        return (zone_named(name) if isinstance(name, str) else None) or plan.zone
+
+    # --- state
+
+    def snapshot(self) -> bytes:
+        """What changed since the last snapshot, as one frame for the shard's log."""
+        return self._frame(self._users.changes())
+
+    def whole(self) -> bytes:
+        """All of the state as one frame: what a log is rewritten to."""
+        return self._frame(self._users.everything())
+
+    def _frame(self, users: dict[str, bytes | None]) -> bytes:
+        return encode_frame(Frame(FORMAT, self.number, self._progress, self._held, users))
+
+    @classmethod
+    def restore(cls, number: int, project: Project, readers: int, frames: Iterable[bytes]) -> Shard:
+        """The shard as it stood at the last of `frames`. Raises ValueError for frames that are none."""
+        shard = cls(number, project, readers)
+        shard._users, last = merge(frames)
+        if last is not None:
+            shard._progress = last.progress
+            shard._held = last.held
+        for user_id, user in shard._users.each():
+            if user.armed < NEVER:
+                shard._timers.add(user.armed, user_id)
+        return shard
+
+    def pending(self) -> list[Pending]:
+        """What waits, by user, then by when it is due."""
+        plans = self.project.plans
+        found = [
+            Pending(
+                plans[instance.plan].id,
+                plans[instance.plan].version,
+                user_id,
+                KINDS[instance.kind],
+                instance.since,
+                instance.due,
+            )
+            for user_id, user in self._users.each()
+            for instance in user.instances
+        ]
+        return sorted(found, key=lambda row: (row.user_id, row.due, row.plan, row.since))
+
+    def live_users(self) -> int:
+        """How many users something is remembered of."""
+        return len(self._users)
+
+    def _take_effects(self) -> Effects:
+        effects = self._effects
+        if self._outside:
+            effects = effects._replace(outside_audience=self._outside)
+            self._outside = 0
+        self._effects = _no_effects()
+        return effects
+
+
+def _place(record: Record) -> Micros:
+    return record[0]
+
+
+def _turn(instance: Instance) -> tuple[int, Micros, Sequence[str]]:
+    return instance.plan, instance.since, instance.evidence
+
+
+def _no_effects() -> Effects:
+    return Effects([], [], [], [], [], [], 0)

@@ -1,0 +1,189 @@
+"""What is remembered of a user, and how it is kept: encoded in memory, appended to a log, restored.
+
+A user at rest is one `bytes`; it is decoded when touched and encoded again when the epoch ends or too many are open.
+So a million waiting users cost what their bytes cost, and a snapshot is the bytes of those touched since the last.
+State refers to plans, goals, channels and attributes by number; the numbers' meaning is kept beside the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
+import msgspec
+
+from flowops.core.records import Micros, Record
+from flowops.core.timers import NEVER
+
+FORMAT = 1
+"""Number of the state format: raise it when anything in this module changes what is written."""
+
+OPEN_USERS = 1024
+"""How many users of a shard may stand decoded between two snapshots."""
+
+WAIT = 0
+DELAY = 1
+HELD = 2
+KINDS = ("wait", "delay", "held")
+
+
+class Instance(msgspec.Struct, array_like=True, gc=False):
+    """A trigger under way: waiting for an absence, delayed, or held in quiet hours (`kind`)."""
+
+    kind: int
+    plan: int
+    since: Micros  # ts of the event that began it
+    due: Micros
+    triggered_at: Micros  # for a wait: known when it fires
+    attempt: int  # decisions made so far
+    key: str | None
+    evidence: tuple[str, ...]
+    captured: tuple[Any, ...]
+
+
+class Window(msgspec.Struct, array_like=True, gc=False):
+    """A goal window `[opened, closes)` of one delivery, or of a held-out user's decision (S23, S41)."""
+
+    plan: int
+    goal: int
+    opened: Micros
+    closes: Micros
+    day: int
+    trigger_id: str
+    held_out: bool
+    variant: str | None
+    captured: tuple[Any, ...]
+    seen: list[str]  # event ids that counted
+
+
+class User(msgspec.Struct, array_like=True, gc=False):
+    """All that is remembered of one user."""
+
+    armed: Micros = NEVER
+    profile: list[Any] | None = None
+    profile_at: Micros = -NEVER
+    instances: list[Instance] = []
+    windows: list[Window] = []
+    sends: list[tuple[Micros, int, int]] = []  # (at, plan, channel), oldest first
+    entries: list[tuple[int, str | None, Micros]] = []  # (plan, key, last entry)
+
+    def is_empty(self) -> bool:
+        """Nothing is known or pending: the user need not be kept."""
+        return not (self.instances or self.windows or self.sends or self.entries or self.profile)
+
+
+Progress: TypeAlias = dict[int, tuple[Micros, Micros]]
+"""By reader: (watermark, highest)."""
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """One entry of a shard's log: what changed since the entry before. `users` maps to None who is gone."""
+
+    format: int
+    shard: int
+    progress: Progress
+    held: list[Record]
+    users: dict[str, bytes | None]
+
+
+_encode_frame = msgspec.msgpack.Encoder().encode
+_decode_frame = msgspec.msgpack.Decoder(Frame).decode
+_encode_user = msgspec.msgpack.Encoder().encode
+_decode_user = msgspec.msgpack.Decoder(User).decode
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The frame as bytes for the log."""
+    return _encode_frame(frame)
+
+
+def decode_frame(data: bytes) -> Frame:
+    """The frame from the log. Raises ValueError when the bytes are none, or of another format."""
+    try:
+        frame = _decode_frame(data)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a state frame of format {FORMAT}: {error}") from error
+    if frame.format != FORMAT:
+        raise ValueError(f"state of format {frame.format}; this version reads format {FORMAT}")
+    return frame
+
+
+class Users:
+    """The users of one shard: bytes at rest, `User` objects while they are worked on."""
+
+    __slots__ = ("_rest", "_touched", "open")
+
+    def __init__(self) -> None:
+        self._rest: dict[str, bytes] = {}
+        self._touched: set[str] = set()  # changed since the last snapshot and at rest again
+        self.open: dict[str, User] = {}
+
+    def __len__(self) -> int:
+        return len(self._rest.keys() | self.open.keys()) if self.open else len(self._rest)
+
+    def find(self, user_id: str) -> User | None:
+        """The user, opened, or None if nothing is known of it. Whoever changes it need do nothing more."""
+        user = self.open.get(user_id)
+        if user is None:
+            data = self._rest.get(user_id)
+            if data is None:
+                return None
+            user = self.open[user_id] = _decode_user(data)
+        return user
+
+    def create(self, user_id: str) -> User:
+        """A new user, of whom nothing was known."""
+        user = self.open[user_id] = User()
+        return user
+
+    def armed(self, user_id: str) -> Micros:
+        """When the user's timer is set; NEVER for one who is gone."""
+        user = self.find(user_id)
+        return NEVER if user is None else user.armed
+
+    def rest(self) -> None:
+        """Encode all open users."""
+        rest = self._rest
+        for user_id, user in self.open.items():
+            if user.is_empty():
+                rest.pop(user_id, None)
+            else:
+                rest[user_id] = _encode_user(user)
+        self._touched.update(self.open)
+        self.open.clear()
+
+    def changes(self) -> dict[str, bytes | None]:
+        """What changed since this was last called; None for users who are gone. Leaves all users at rest."""
+        self.rest()
+        changed = {user_id: self._rest.get(user_id) for user_id in self._touched}
+        self._touched.clear()
+        return changed
+
+    def everything(self) -> dict[str, bytes | None]:
+        """All users, at rest."""
+        self.rest()
+        return dict(self._rest)
+
+    def apply(self, changes: dict[str, bytes | None]) -> None:
+        """Restore: apply the changes of one frame."""
+        for user_id, data in changes.items():
+            if data is None:
+                self._rest.pop(user_id, None)
+            else:
+                self._rest[user_id] = data
+
+    def each(self) -> Iterator[tuple[str, User]]:
+        """All users, decoded one at a time; for reading only."""
+        self.rest()
+        for user_id, data in self._rest.items():
+            yield user_id, _decode_user(data)
+
+
+def merge(frames: Iterable[bytes]) -> tuple[Users, Frame | None]:
+    """The users after all frames of a log, in order, and the last frame (None for an empty log)."""
+    users = Users()
+    last: Frame | None = None
+    for data in frames:
+        last = decode_frame(data)
+        users.apply(last.users)
+    return users, last

@@ -1,0 +1,61 @@
+"""When to look at whom again: one timer per user, in buckets of a minute.
+
+A user is in here with the earliest thing that falls due for it (`state.User.armed`). A bucket holds bare user ids, 9
+bytes each, and is put in order only when time reaches it; a heap entry per wait would cost 100 bytes. An entry whose
+user is no longer armed for it is stale and skipped. Nothing in here is saved: restoring the users arms them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from flowops.core.records import Micros
+
+BUCKET: Micros = 60_000_000
+NEVER: Micros = 1 << 62
+
+
+class Timers:
+    """The timers of one shard. `head` is a lower bound of the next due time: nothing is due before it."""
+
+    __slots__ = ("_buckets", "_opened", "_order", "_ready", "head")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, list[str]] = {}
+        self._order: list[int] = []  # heap of the keys of _buckets
+        self._ready: list[tuple[Micros, str]] = []  # heap: the content of the buckets that time has reached
+        self._opened = -NEVER  # buckets up to this one have been opened
+        self.head: Micros = NEVER
+
+    def add(self, due: Micros, user_id: str) -> None:
+        """Arm `user_id` for `due`."""
+        bucket = due // BUCKET
+        if bucket <= self._opened:
+            heappush(self._ready, (due, user_id))
+            self.head = min(self.head, due)
+            return
+        users = self._buckets.get(bucket)
+        if users is None:
+            self._buckets[bucket] = [user_id]
+            heappush(self._order, bucket)
+            self.head = min(self.head, bucket * BUCKET)
+        else:
+            users.append(user_id)
+
+    def pop(self, until: Micros, armed: Callable[[str], Micros]) -> tuple[Micros, str] | None:
+        """The next (due, user_id) with due <= `until`, in the order of time, or None. `armed` tells a user's own."""
+        order = self._order
+        ready = self._ready
+        while order and order[0] * BUCKET <= until:
+            bucket = heappop(order)
+            self._opened = max(self._opened, bucket)
+            for user_id in self._buckets.pop(bucket):
+                due = armed(user_id)
+                if due // BUCKET == bucket:
+                    heappush(ready, (due, user_id))
+        found = heappop(ready) if ready and ready[0][0] <= until else None
+        self.head = ready[0][0] if ready else NEVER
+        if order:
+            self.head = min(self.head, order[0] * BUCKET)
+        return found
