@@ -38,7 +38,7 @@ def commands() -> str:
     """The page of all commands, in the order in which `flowops --help` lists them."""
     overview = help_of()
     listed = overview.partition("Commands")[2]
-    names = re.findall(r"^[│|]\s+([a-z]+)\s", listed, re.MULTILINE)
+    names = re.findall(r"^[│|]?\s+([a-z]+)\s\s", listed, re.MULTILINE)
     if not names:
         sys.exit(f"`flowops --help` lists no commands:\n{overview}")
     sections = [("flowops", overview), *((f"flowops {name}", help_of(name)) for name in names)]
