@@ -1,0 +1,210 @@
+"""`flowops report`: goal attainment, losses, totals and what is pending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowops.cli.sql import warehouse_of
+from flowops.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from flowops.warehouse.reports import Attainment, Loss, Refused, Totals, Waiting
+
+WIDE = 110
+"""Columns of a terminal from which the tables show everything."""
+
+
+def command(
+    plan: Annotated[str | None, typer.Argument(help="Only this plan.", show_default=False)] = None,
+    project: Annotated[Path | None, typer.Option("--project", help="The project's folder.", metavar="DIR")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print data.")] = False,
+) -> None:
+    """Show goal attainment and losses."""
+    from rich.console import Console
+
+    from flowops.warehouse import reports
+    from flowops.warehouse.outcomes import connect
+
+    folder, zone = warehouse_of(project)
+    connection = connect(folder, zone)
+    try:
+        totals = reports.totals(connection, plan)
+        if plan is not None and not totals:
+            known = ", ".join(row.plan for row in reports.totals(connection)) or "none"
+            raise ConfigError(f"no outcomes of a plan {plan!r}; there are: {known}")
+        if wrong := reports.check_adds_up(connection):
+            raise RunError(
+                f"the attempts of {len(wrong)} tasks do not add up, first: {wrong[0]}; these outcomes are not to be "
+                "trusted: the view `balance` shows where, and `flowops replay --fresh` makes them anew"
+            )
+        attainment = reports.attainment(connection, plan)
+        losses = reports.losses(connection, plan)
+        waiting = reports.waiting(connection, plan)
+        refused = reports.refused(connection) if plan is None else []
+    finally:
+        connection.close()
+    if as_json:
+        _print_json(attainment=attainment, losses=losses, totals=totals, pending=waiting, refused=refused)
+    else:
+        render(Console(), attainment, losses, totals, waiting, refused)
+
+
+def _print_json(**tables: Sequence[Any]) -> None:
+    import msgspec
+
+    from flowops.core.time import isoformat
+
+    def plain(row: Any) -> dict[str, Any]:
+        values = dict(row._asdict())
+        if "next_due" in values:
+            values["next_due"] = isoformat(values["next_due"])
+        return values
+
+    data = {name: [plain(row) for row in rows] for name, rows in tables.items()}
+    encoded = msgspec.json.Encoder(decimal_format="number").encode(data)
+    typer.echo(msgspec.json.format(encoded, indent=2).decode())
+
+
+def render(
+    console: Console,
+    attainment: Sequence[Attainment],
+    losses: Sequence[Loss],
+    totals: Sequence[Totals],
+    waiting: Sequence[Waiting],
+    refused: Sequence[Refused],
+) -> None:
+    """Print the report; it reads well from 80 columns on."""
+    wide = console.width >= WIDE
+    console.print(_attainment(attainment, wide=wide))
+    if any(row.held_out for row in attainment):
+        console.print(_lift(attainment))
+    console.print(_totals(totals, wide=wide))
+    if losses:
+        console.print(_losses(losses))
+    if waiting:
+        console.print(_waiting(waiting))
+    if refused:
+        console.print(_refused(refused))
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[RenderableType]], texts: int) -> RenderableType:
+    """The first `texts` columns are names, the others figures."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return Text(f"{title}: none\n", style="dim")
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        if number < texts:
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table
+
+
+def _share(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}%"
+
+
+def _rate(row: Attainment) -> RenderableType:
+    from rich.text import Text
+
+    if row.rate is None or row.target is None:
+        return _share(row.rate)
+    return Text(_share(row.rate), style="green" if row.rate >= row.target else "red")
+
+
+def _attainment(rows: Sequence[Attainment], *, wide: bool) -> RenderableType:
+    headings = ["plan", "goal", "delivered", "attained", "rate", "target", "value"]
+    cells: list[list[RenderableType]] = []
+    for row in rows:
+        value = "-" if row.value is None else f"{row.value:,.2f}"
+        target = "-" if row.target is None else f"{100 * row.target:g}%"
+        line: list[RenderableType] = [
+            row.plan,
+            row.goal,
+            f"{row.delivered:,}",
+            f"{row.attained:,}",
+            _rate(row),
+            target,
+            value,
+        ]
+        if wide:
+            line[2:2] = [f"{row.tasks:,}", f"{row.sent:,}"]
+            line.insert(-1, f"{row.orders:,}")
+        cells.append(line)
+    if wide:
+        headings[2:2] = ["tasks", "sent"]
+        headings.insert(-1, "orders")
+    return _table("Goal attainment", headings, cells, 2)
+
+
+def _lift(rows: Sequence[Attainment]) -> RenderableType:
+    headings = ["plan", "goal", "rate", "held out", "attained", "their rate", "lift"]
+    cells = [
+        [
+            row.plan,
+            row.goal,
+            _share(row.rate),
+            f"{row.held_out:,}",
+            f"{row.held_out_attained:,}",
+            _share(row.held_out_rate),
+            "-" if row.lift is None else f"{100 * row.lift:+.1f} pt",
+        ]
+        for row in rows
+        if row.held_out
+    ]
+    return _table("Against those held out", headings, cells, 2)
+
+
+def _totals(rows: Sequence[Totals], *, wide: bool) -> RenderableType:
+    if wide:
+        headings = ["plan", "name", "tasks", "triggers", "users", "attempts", "delivered", "lost", "pending"]
+        cells = [[row.plan, row.name or "", *(f"{figure:,}" for figure in row[2:])] for row in rows]
+        return _table("Attempts", headings, cells, 2)
+    headings = ["plan", "triggers", "attempts", "delivered", "lost", "pending"]
+    return _table(
+        "Attempts",
+        headings,
+        [[r.plan, *(f"{n:,}" for n in (r.triggers, r.attempts, r.delivered, r.lost, r.pending))] for r in rows],
+        1,
+    )
+
+
+def _losses(rows: Sequence[Loss]) -> RenderableType:
+    return _table(
+        "Losses",
+        ["plan", "stage", "attempts", "share"],
+        [[row.plan, row.stage, f"{row.attempts:,}", _share(row.share)] for row in rows],
+        2,
+    )
+
+
+def _waiting(rows: Sequence[Waiting]) -> RenderableType:
+    from flowops.core.time import isoformat
+
+    return _table(
+        "Pending when the engine last stopped",
+        ["plan", "kind", "next due", "count"],
+        [[row.plan, row.kind, isoformat(row.next_due), f"{row.instances:,}"] for row in rows],
+        3,
+    )
+
+
+def _refused(rows: Sequence[Refused]) -> RenderableType:
+    return _table(
+        "Late records and dead letters",
+        ["source", "reason", "records"],
+        [[row.source, row.reason, f"{row.records:,}"] for row in rows],
+        2,
+    )
