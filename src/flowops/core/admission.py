@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flowops.core.plan import Attributes, Cap, Experiment, Plan, Quiet
 from flowops.core.records import Micros
@@ -204,16 +204,3 @@ def _ahead(zone: Zone, local: Micros, now: Micros) -> Micros | None:
     """The instant of a local time, or None if that is not ahead: of a time that DST repeats the first counts (S10)."""
     at = zone.instant(local)
     return at if at > now else None
-
-
-def profile_of(user: User, size: int) -> Attributes:
-    """The user's attributes by number, None where unknown."""
-    known: list[Any] | None = user.profile
-    if known is None:
-        return _unknown(size)
-    return tuple(known) if len(known) == size else (*known, *_unknown(size - len(known)))
-
-
-@lru_cache(maxsize=16)
-def _unknown(size: int) -> Attributes:
-    return (None,) * size

@@ -39,11 +39,12 @@ class Intake:
         attributes: the profile attributes by number (`plan.Project.attributes`); needed by profile sources.
     """
 
-    __slots__ = ("_base", "_columns", "_name", "_source", "ended", "heard", "highest", "read", "watermark")
+    __slots__ = ("_base", "_columns", "_name", "_source", "bound", "ended", "heard", "highest", "read", "watermark")
 
     def __init__(self, partition: int, source: Source, name: str, attributes: Sequence[str] = ()) -> None:
         self._base = partition << POSITION_BITS
         self._source = source
+        self.bound = source.out_of_orderness
         self._name = name
         self._columns: tuple[tuple[int, str], ...] = ()
         if source.kind == "profiles":
@@ -87,7 +88,7 @@ class Intake:
             return
         routes = self._source.routes.get
         fallback = self._source.any_route
-        bound = self._source.out_of_orderness
+        bound = self.bound
         highest = self.highest
         watermark = self.watermark
         heard = 0
@@ -122,7 +123,7 @@ class Intake:
         self.read += len(chunk.rows)
 
     def _take_profiles(self, chunk: Chunk, into: Sequence[list[Record]], late: Sequence[list[LateRecord]]) -> None:
-        bound = self._source.out_of_orderness
+        bound = self.bound
         for place, row in enumerate(chunk.rows):
             if row is None:
                 continue

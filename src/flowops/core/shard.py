@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from heapq import heappop
 
 import msgspec
 
@@ -20,13 +21,12 @@ from flowops.core.admission import (
     arm_of,
     decide,
     kept_for,
-    profile_of,
     prune_sends,
     trigger_id,
 )
 from flowops.core.attribution import attain, open_windows
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, dispatch_id
-from flowops.core.plan import AbsenceTrigger, Attain, Cancel, Plan, Project, Start
+from flowops.core.plan import AbsenceTrigger, Attain, Attributes, Cancel, Plan, Project, Start
 from flowops.core.records import (
     ENDED,
     NO_WATERMARK,
@@ -73,7 +73,8 @@ class Shard:
         self._timers = Timers()
         self._effects = _no_effects()
         self._outside = 0
-        self._attributes = len(project.attributes)
+        self._unknown: Attributes = (None,) * len(project.attributes)
+        self._goals = sum(isinstance(listener, Attain) for listener in project.listeners)
         self._starts = frozenset(
             number for number, listener in enumerate(project.listeners) if isinstance(listener, Start)
         )
@@ -142,56 +143,50 @@ class Shard:
         """One event: goals, then by plan what it ends and what it starts (S17a)."""
         at, _, user_id, ts, _, values, hits = record
         user = self._users.find(user_id)
-        listeners = self.project.listeners
         if user is None:
             hits = tuple([hit for hit in hits if hit in self._starts])
             if not hits or ts < at:
                 return
             user = self._users.create(user_id)
-        profile = profile_of(user, self._attributes)
-        goals: list[Attain] = []
+        profile = user.profile or self._unknown
+        listeners = self.project.listeners
+        if hits[0] < self._goals and user.windows:
+            goals = [listener for hit in hits if isinstance(listener := listeners[hit], Attain)]
+            self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
         for hit in hits:
             listener = listeners[hit]
-            if isinstance(listener, Attain):
-                if user.windows:
-                    goals.append(listener)
-                continue
-            if goals:
-                self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
-                goals = []
             if isinstance(listener, Cancel):
                 if user.instances:
                     matchers.absence.cancel(listener, user, profile, record)
-                continue
-            if ts < at:  # late: never starts a trigger (S9)
-                continue
-            plan = self.project.plans[listener.plan]
-            if not plan.starts_at <= ts < plan.ends_at:
-                continue
-            if listener.where is not None and not listener.where(values, (), profile, ts, None):
-                continue
-            if plan.audience is not None and not plan.audience((), (), profile, ts, None):
-                self._outside += 1
-                continue
-            instance = matchers.begin(plan, listener, user, record)
-            if instance is None:
-                continue
-            if instance.due > ts:
-                self._arm(user_id, user, instance.due)
-            else:
-                self._decide(plan, user_id, user, instance, ts)
-        if goals:
-            self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
+            elif isinstance(listener, Start):
+                if ts < at:  # late: never starts a trigger (S9)
+                    continue
+                plan = self.project.plans[listener.plan]
+                if not plan.starts_at <= ts < plan.ends_at:
+                    continue
+                if listener.where is not None and not listener.where(values, (), profile, ts, None):
+                    continue
+                if plan.audience is not None and not plan.audience((), (), profile, ts, None):
+                    self._outside += 1
+                    continue
+                instance = matchers.begin(plan, listener, user, record)
+                if instance is None:
+                    continue
+                if instance.due > ts:
+                    self._arm(user_id, user, instance.due)
+                else:
+                    self._decide(plan, user_id, user, instance, ts)
+                    self._rearm(user_id, user, ts)
 
     def _update_profile(self, record: Record) -> None:
         """Set attributes; null deletes. An update from before the last one only fills what is unknown (S9)."""
         _, _, user_id, ts, _, changes, _ = record
         user = self._users.find(user_id) or self._users.create(user_id)
-        profile = list(profile_of(user, self._attributes))
+        profile = list(user.profile or self._unknown)
         for number, value in changes:
             if ts >= user.profile_at or profile[number] is None:
                 profile[number] = value
-        user.profile = profile if any(value is not None for value in profile) else None
+        user.profile = tuple(profile) if any(value is not None for value in profile) else None
         user.profile_at = max(user.profile_at, ts)
 
     # --- timers
@@ -204,20 +199,27 @@ class Shard:
     def _fire(self, until: Micros) -> None:
         """All that falls due up to `until`, in the order of time."""
         users = self._users
-        while (found := self._timers.pop(until, users.armed)) is not None:
-            now, user_id = found
+        timers = self._timers
+        ready = timers.ready
+        while True:
+            if timers.boundary <= until:
+                timers.open(until, users.armed)
+            if not ready or ready[0][0] > until:
+                return
+            now, user_id = heappop(ready)
             user = users.find(user_id)
             if user is None or user.armed != now:
                 continue
             user.armed = NEVER
             if user.windows:
                 user.windows = [window for window in user.windows if window.closes > now]
-            due = [instance for instance in user.instances if instance.due <= now]
-            if due:
-                user.instances = [instance for instance in user.instances if instance.due > now]
-                if len(due) > 1:
-                    due.sort(key=_turn)
-                for instance in due:
+            instances = user.instances
+            if len(instances) == 1 and instances[0].due <= now:
+                user.instances = []
+                self._fall_due(user_id, user, instances[0], now)
+            elif instances:
+                user.instances = [instance for instance in instances if instance.due > now]
+                for instance in sorted((each for each in instances if each.due <= now), key=_turn):
                     self._fall_due(user_id, user, instance, now)
             self._rearm(user_id, user, now)
 
@@ -235,10 +237,12 @@ class Shard:
         """Arm the user for what is due next: an instance, the end of a goal window, or being forgotten."""
         due = NEVER
         for instance in user.instances:
-            due = min(due, instance.due)
+            if instance.due < due:
+                due = instance.due
         for window in user.windows:
-            due = min(due, window.closes)
-        if due == NEVER:
+            if window.closes < due:
+                due = window.closes
+        if due == NEVER and (user.sends or user.entries):
             due = self._forget(user, now)
         if due < NEVER:
             self._arm(user_id, user, due)
@@ -258,9 +262,9 @@ class Shard:
 
     def _decide(self, plan: Plan, user_id: str, user: User, instance: Instance, now: Micros) -> None:
         """Decide, and do what follows from it: count, deliver, open goal windows, or hold (S22 to S27)."""
-        profile = profile_of(user, self._attributes)
+        profile = user.profile or self._unknown
         trigger = trigger_id(plan.id, user_id, instance.key, instance.evidence)
-        if any(window.trigger_id == trigger for window in user.windows):  # a repeated event (S4)
+        if user.windows and any(window.trigger_id == trigger for window in user.windows):  # a repeated event (S4)
             return
         verdict = decide(plan, user_id, user, profile, self._zone(plan, profile), instance, now)
         arm, variant = arm_of(plan.experiment, user_id)
@@ -274,16 +278,14 @@ class Shard:
                 instance, kind=KINDS.index("held"), due=verdict.until, attempt=instance.attempt + 1
             )
             user.instances.append(held)
-            self._arm(user_id, user, verdict.until)
             return
         if verdict.stage == DELIVERED:
             self._deliver(plan, user, profile, decision, now)
         if verdict.stage in (DELIVERED, HOLDOUT) and plan.goals:
             held_out = verdict.stage == HOLDOUT
             open_windows(plan, user, instance, trigger, variant, now, held_out=held_out)
-        self._rearm(user_id, user, now)
 
-    def _deliver(self, plan: Plan, user: User, profile: tuple[object, ...], decision: Decision, now: Micros) -> None:
+    def _deliver(self, plan: Plan, user: User, profile: Attributes, decision: Decision, now: Micros) -> None:
         channel = plan.step.channel
         address = None if channel.address is None else str(profile[channel.address])
         self._effects.dispatches.append(
@@ -328,7 +330,7 @@ class Shard:
             _to_json(verdict.content).decode() if delivered else None,
         )
 
-    def _zone(self, plan: Plan, profile: tuple[object, ...]) -> Zone:
+    def _zone(self, plan: Plan, profile: Attributes) -> Zone:
         """The user's zone if known, else the plan's (S10)."""
         number = self.project.zone_attribute
         name = None if number is None else profile[number]

@@ -60,7 +60,7 @@ class User(msgspec.Struct, array_like=True, gc=False):
     """All that is remembered of one user."""
 
     armed: Micros = NEVER
-    profile: list[Any] | None = None
+    profile: tuple[Any, ...] | None = None  # by attribute number
     profile_at: Micros = -NEVER
     instances: list[Instance] = []
     windows: list[Window] = []

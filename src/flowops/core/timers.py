@@ -19,43 +19,44 @@ NEVER: Micros = 1 << 62
 class Timers:
     """The timers of one shard. `head` is a lower bound of the next due time: nothing is due before it."""
 
-    __slots__ = ("_buckets", "_opened", "_order", "_ready", "head")
+    __slots__ = ("_buckets", "_opened", "_order", "boundary", "ready")
 
     def __init__(self) -> None:
         self._buckets: dict[int, list[str]] = {}
         self._order: list[int] = []  # heap of the keys of _buckets
-        self._ready: list[tuple[Micros, str]] = []  # heap: the content of the buckets that time has reached
         self._opened = -NEVER  # buckets up to this one have been opened
-        self.head: Micros = NEVER
+        self.ready: list[tuple[Micros, str]] = []
+        """A heap of (due, user_id): the content of the buckets that time has reached, and what came to them since."""
+        self.boundary: Micros = NEVER
+        """When the next bucket begins that has not been opened."""
+
+    @property
+    def head(self) -> Micros:
+        """Nothing is due before this time."""
+        return min(self.boundary, self.ready[0][0]) if self.ready else self.boundary
 
     def add(self, due: Micros, user_id: str) -> None:
         """Arm `user_id` for `due`."""
         bucket = due // BUCKET
         if bucket <= self._opened:
-            heappush(self._ready, (due, user_id))
-            self.head = min(self.head, due)
+            heappush(self.ready, (due, user_id))
             return
         users = self._buckets.get(bucket)
         if users is None:
             self._buckets[bucket] = [user_id]
             heappush(self._order, bucket)
-            self.head = min(self.head, bucket * BUCKET)
+            self.boundary = self._order[0] * BUCKET
         else:
             users.append(user_id)
 
-    def pop(self, until: Micros, armed: Callable[[str], Micros]) -> tuple[Micros, str] | None:
-        """The next (due, user_id) with due <= `until`, in the order of time, or None. `armed` tells a user's own."""
+    def open(self, until: Micros, armed: Callable[[str], Micros]) -> None:
+        """Move what may be due up to `until` into `ready`. `armed` tells a user's own time."""
         order = self._order
-        ready = self._ready
         while order and order[0] * BUCKET <= until:
             bucket = heappop(order)
-            self._opened = max(self._opened, bucket)
+            self._opened = bucket
             for user_id in self._buckets.pop(bucket):
                 due = armed(user_id)
                 if due // BUCKET == bucket:
-                    heappush(ready, (due, user_id))
-        found = heappop(ready) if ready and ready[0][0] <= until else None
-        self.head = ready[0][0] if ready else NEVER
-        if order:
-            self.head = min(self.head, order[0] * BUCKET)
-        return found
+                    heappush(self.ready, (due, user_id))
+        self.boundary = order[0] * BUCKET if order else NEVER

@@ -1,0 +1,49 @@
+"""The file channel: a JSON line per command, appended to a file.
+
+A receipt is assumed: what is in the file counts as delivered. After a crash the file is cut back to where the last
+committed epoch left it, so that a line stands in it once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowops.channels.command import to_json
+from flowops.errors import RunError, StateError
+
+encode = to_json
+
+
+class FileOutlet:
+    """Appends to `path`, which begins at `position`: anything beyond was never committed."""
+
+    def __init__(self, path: Path, position: int) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        length = self._file.seek(0, 2)
+        if length < position:
+            raise StateError(
+                f"{path} has {length} bytes where {position} were written: it was changed meanwhile; put it back, or begin"
+                " anew with --fresh"
+            )
+        self._file.truncate(position)
+
+    def write(self, lines: list[bytes]) -> None:
+        """Append a line per command."""
+        try:
+            self._file.write(b"\n".join(lines) + b"\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def position(self) -> int:
+        """The file's length in bytes."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise RunError(f"cannot write {self._path}: {error.strerror}") from error
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,117 @@
+"""What `replay` and `run` share: settings from options, the progress bar, the summary."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from flowops.core.records import Micros
+from flowops.core.time import Zone, isoformat, local_micros, to_datetime, to_micros
+from flowops.errors import ConfigError
+from flowops.rules.load import Loaded, find_project, load_project
+from flowops.streaming.engine import Ended, Progress, execute
+from flowops.streaming.settings import Settings
+from flowops.warehouse.reports import totals
+
+
+def execute_and_print(
+    start: Path,
+    *,
+    mode: Literal["replay", "run"],
+    until: str | None,
+    processes: int,
+    epoch: float | None,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Run the engine on the project at or above `start`, showing how it goes and what came of it."""
+    folder = find_project(start)
+    loaded = load_project(folder)
+    zone = loaded.compiled.zone
+    settings = Settings(
+        folder,
+        mode,
+        None if until is None else _moment(until, zone),
+        processes,
+        None if epoch is None else timedelta(seconds=epoch),
+    )
+    console = Console(stderr=True)
+    if as_json or not console.is_terminal:
+        ended = execute(loaded, settings, fresh=fresh)
+    else:
+        with Live(console=console, refresh_per_second=5, transient=True) as live:
+            ended = execute(
+                loaded, settings, fresh=fresh, on_progress=lambda progress: live.update(_line(progress, zone))
+            )
+    if as_json:
+        sys.stdout.write(orjson.dumps(_summary(loaded, ended), option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        _print(loaded, ended, mode)
+
+
+def _line(progress: Progress, zone: Zone) -> Text:
+    reached = "reading" if progress.event_time is None else f"event time {_local(progress.event_time, zone)}"
+    return Text(
+        f"{progress.seconds:6.1f} s   {progress.read:>12,} records   {progress.rate:>10,.0f}/s   {reached}   "
+        f"{progress.dispatched:,} dispatched   {progress.live_users:,} users in state"
+    )
+
+
+def _summary(loaded: Loaded, ended: Ended) -> dict[str, Any]:
+    progress = ended.progress
+    return {
+        "status": ended.status,
+        "resumed": ended.resumed,
+        "records": progress.read,
+        "seconds": round(progress.seconds, 3),
+        "records_per_second": round(progress.rate),
+        "event_time": None if progress.event_time is None else isoformat(progress.event_time),
+        "live_users": progress.live_users,
+        "warehouse": str(loaded.warehouse / "outcomes.duckdb"),
+        "totals": totals(loaded.warehouse),
+    }
+
+
+def _print(loaded: Loaded, ended: Ended, mode: str) -> None:
+    console = Console(highlight=False)
+    progress = ended.progress
+    if ended.status == "already finished":
+        console.print("This replay has already finished; nothing was done. Begin anew with `flowops replay --fresh`.")
+    else:
+        resumed = " (went on where it was)" if ended.resumed else ""
+        until = "" if progress.event_time is None else f", up to {_local(progress.event_time, loaded.compiled.zone)}"
+        console.print(
+            f"{'Stopped' if ended.status == 'stopped' else 'Done'}{resumed}: read {progress.read:,} records in"
+            f" {progress.seconds:.1f} s ({progress.rate:,.0f}/s){until}."
+        )
+    found = totals(loaded.warehouse)
+    console.print(
+        f"{found['triggers']:,} triggers, {found['dispatches']:,} messages dispatched, {found['losses']:,} lost,"
+        f" {found['pending']:,} pending; {found['late']:,} late records, {found['dead_letters']:,} dead letters."
+    )
+    console.print(f"Outcomes: {loaded.warehouse / 'outcomes.duckdb'}")
+    if ended.status == "stopped":
+        console.print(f"The same command goes on from here: flowops {mode}")
+    else:
+        console.print("See them with `flowops report`.")
+
+
+def _moment(text: str, zone: Zone) -> Micros:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--until takes a date or a local time, got {text!r}: write it like 2022-04-30 or 2022-04-30T12:00"
+        ) from error
+    return zone.instant(local_micros(moment)) if moment.tzinfo is None else to_micros(moment.astimezone(UTC))
+
+
+def _local(ts: Micros, zone: Zone) -> str:
+    return to_datetime(ts + zone.offset(ts)).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,46 @@
+"""The engine for Bytewax's own runner, which brings the processes and takes the dataflow.
+
+`build` does what `engine.execute` does before a run; what it does after is done when the process ends well.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from pathlib import Path
+
+from bytewax.dataflow import Dataflow
+
+from flowops.rules.load import find_project, load_project
+from flowops.streaming.engine import finish, prepare
+from flowops.streaming.flow import dataflow
+from flowops.streaming.settings import Settings
+from flowops.streaming.statefolder import StateFolder
+
+
+def build(settings: Settings | None = None) -> Dataflow:
+    """The dataflow of a replay of the project in `FLOWOPS_PROJECT`, or the nearest one upwards.
+
+    For recovery give the runner `-r` with the state folder's `recovery`, which this makes. Without it a run that is
+    interrupted begins anew.
+    """
+    if settings is None:
+        settings = Settings(find_project(Path(os.environ.get("FLOWOPS_PROJECT", "."))))
+    loaded = load_project(settings.folder)
+    state = StateFolder(loaded.state)
+    state.lock()
+    manifest, _ = prepare(loaded, settings, state)
+    state.begin_pace()
+    ended: list[bool] = []
+
+    def leave() -> None:
+        if ended:
+            finish(loaded, state, manifest, stopped=False)
+        state.unlock()
+
+    atexit.register(leave)
+    return dataflow(loaded, settings, state, _never, on_end=lambda: ended.append(True))
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,256 @@
+"""Runs of the engine: state folder, processes, progress, stop, resume."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from bytewax._bytewax import cli_main
+from bytewax.recovery import RecoveryConfig
+
+from flowops.core.records import Micros
+from flowops.core.state import FORMAT
+from flowops.errors import FlowopsError, RunError, StateError
+from flowops.rules.load import Loaded
+from flowops.streaming import cluster
+from flowops.streaming.flow import dataflow
+from flowops.streaming.pace import Pace
+from flowops.streaming.readers import partitions_of
+from flowops.streaming.settings import Settings
+from flowops.streaming.statefolder import Manifest, StateFolder, differences, mark_of, wall_clock
+from flowops.warehouse.outcomes import publish
+from flowops.warehouse.segments import found
+
+_TICK = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run has come to, counted since it was started or resumed."""
+
+    seconds: float
+    read: int
+    event_time: Micros | None
+    decided: int
+    dispatched: int
+    live_users: int
+
+    @property
+    def rate(self) -> float:
+        """Records read per second."""
+        return self.read / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: `finished` (all input read), `stopped` (asked to), or `already finished` (nothing was done)."""
+
+    status: str
+    resumed: bool
+    progress: Progress
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def execute(loaded: Loaded, settings: Settings, *, fresh: bool = False, on_progress: OnProgress | None = None) -> Ended:
+    """Run the engine until its input ends (replay) or it is told to stop, and publish the outcomes.
+
+    A run that was interrupted goes on where it was. Raises StateError when the state folder belongs to another run, is
+    locked or damaged; RunError when the run fails, with its state kept.
+    """
+    state = StateFolder(loaded.state)
+    state.lock()
+    try:
+        return _execute(loaded, settings, state, fresh, on_progress or _ignore)
+    finally:
+        state.unlock()
+
+
+def _execute(loaded: Loaded, settings: Settings, state: StateFolder, fresh: bool, on_progress: OnProgress) -> Ended:
+    if fresh:
+        remove_run(loaded, state)
+    manifest, resumed = prepare(loaded, settings, state)
+    if manifest.finished:
+        return Ended("already finished", resumed, _no_progress())
+    state.begin_pace()
+    pace = Pace(state.pace)
+    began = time.monotonic()
+
+    def progress() -> Progress:
+        return Progress(
+            time.monotonic() - began,
+            pace.read(),
+            pace.event_time(),
+            pace.decided(),
+            pace.dispatched(),
+            pace.live_users(),
+        )
+
+    def report() -> None:
+        on_progress(progress())
+
+    if settings.processes > 1:
+        stopped = cluster.run(settings, state, report)
+    else:
+        with _reporting(report):
+            stopped = run_worker(loaded, settings, state)
+    finish(loaded, state, manifest, stopped=stopped)
+    return Ended("stopped" if stopped else "finished", resumed, progress())
+
+
+def prepare(loaded: Loaded, settings: Settings, state: StateFolder) -> tuple[Manifest, bool]:
+    """Make the locked state folder ready; its manifest, and whether a run goes on.
+
+    Raises StateError when the folder holds the state of another run: other rules, other inputs, another mode.
+    """
+    wanted = _manifest_of(loaded, settings)
+    known = state.read()
+    if known is None:
+        _refuse_leftovers(loaded)
+        state.begin(wanted)
+        return wanted, False
+    changed = differences(known, wanted)
+    if changed:
+        listed = "".join(f"\n  - {line}" for line in changed)
+        raise StateError(
+            f"{state.path} holds the state of another run:{listed}\nUndo the change to go on with it, or begin anew with"
+            f" `flowops {settings.mode} --fresh`"
+        )
+    return known, True
+
+
+def finish(loaded: Loaded, state: StateFolder, manifest: Manifest, *, stopped: bool) -> None:
+    """After a run that ended well: all that it landed may be shown."""
+    publish(loaded.warehouse, max((segment.last for segment in found(loaded.warehouse)), default=0))
+    if not stopped:
+        manifest.finished = True
+        state.write(manifest)
+
+
+def run_worker(
+    loaded: Loaded,
+    settings: Settings,
+    state: StateFolder,
+    process: int | None = None,
+    addresses: list[str] | None = None,
+) -> bool:
+    """Run the dataflow in this process, alone or as number `process` of a cluster; whether it was told to stop."""
+    with _stop_signals() as stopping:
+        flow = dataflow(loaded, settings, state, stopping.is_set)
+        try:
+            cli_main(
+                flow,
+                process_id=process,
+                addresses=addresses,
+                epoch_interval=settings.epoch_interval,
+                recovery_config=RecoveryConfig(str(state.recovery)),
+            )
+        except Exception as error:
+            raise _cause(error) from error
+        return stopping.is_set()
+
+
+def remove_run(loaded: Loaded, state: StateFolder) -> None:
+    """Remove a run's state, outcomes and file-channel output."""
+    state.clear()
+    for path in _leftovers(loaded):
+        path.unlink(missing_ok=True)
+    for segment in found(loaded.warehouse):
+        segment.remove()
+
+
+def _leftovers(loaded: Loaded) -> Iterator[Path]:
+    for _, kind, path in loaded.outlets():
+        if kind == "file" and path.exists():
+            yield path
+    outcomes = loaded.warehouse / "outcomes.duckdb"
+    if outcomes.exists():
+        yield outcomes
+
+
+def _refuse_leftovers(loaded: Loaded) -> None:
+    left = [path for path in _leftovers(loaded) if path.stat().st_size]
+    if left:
+        listed = ", ".join(str(path) for path in left)
+        raise StateError(
+            f"there is output of an earlier run, but no state that belongs to it: {listed}. Move it away, or remove it"
+            " with --fresh"
+        )
+
+
+def _manifest_of(loaded: Loaded, settings: Settings) -> Manifest:
+    inputs = {}
+    if not settings.follow:  # what grows is not the same twice
+        for spec in partitions_of(loaded.compiled, settings.folder):
+            inputs[spec.key] = mark_of(settings.folder / spec.name)
+    return Manifest(
+        FORMAT,
+        settings.mode,
+        settings.until,
+        dict(loaded.hashes),
+        inputs,
+        wall_clock() if settings.follow else None,
+    )
+
+
+@contextmanager
+def _reporting(report: Callable[[], None]) -> Iterator[None]:
+    """Call `report` now and then while the body runs, and once at its end."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(_TICK):
+            report()
+
+    thread = threading.Thread(target=loop, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        report()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """SIGTERM and SIGINT ask the run to stop: its readers end, the epoch is closed, the state is saved."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _cause(error: BaseException) -> FlowopsError:
+    """What went wrong, out of the wrappings that the runtime puts around it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, FlowopsError):
+            return seen
+        innermost, seen = seen, seen.__cause__ or seen.__context__
+    return RunError(
+        f"the run failed: {type(innermost).__name__}: {innermost}. Its state is kept: the same command goes on from"
+        " the last epoch"
+    )
+
+
+def _ignore(progress: Progress) -> None:
+    """Nobody wants to know."""
+
+
+def _no_progress() -> Progress:
+    return Progress(0.0, 0, None, 0, 0, 0)

@@ -1,0 +1,55 @@
+"""The dataflow: readers -> shards -> delivery and landing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from flowops.channels import CHANNELS
+from flowops.rules.load import Loaded
+from flowops.streaming.readers import Readers
+from flowops.streaming.settings import Settings
+from flowops.streaming.shards import Outcome, ShardSteps, ToChannel, ToWarehouse
+from flowops.streaming.sinks import Address, Delivery, Landing
+from flowops.streaming.statefolder import StateFolder
+
+
+def dataflow(
+    loaded: Loaded,
+    settings: Settings,
+    state: StateFolder,
+    stopping: Callable[[], bool],
+    on_end: Callable[[], None] | None = None,
+) -> Dataflow:
+    """The engine for one project. `stopping` is asked before every chunk: true ends the run, its state saved.
+
+    `on_end` is called when the landing has been closed, which happens only in a run that ends well.
+    """
+    project = loaded.compiled
+    addresses = {name: Address(kind, path) for name, kind, path in loaded.outlets()}
+    readers = Readers(project, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until)
+    encoders = [CHANNELS[addresses[channel.name].type].encode for channel in project.channels]
+    shards = ShardSteps(project, state.shards, state.pace, encoders)
+
+    flow = Dataflow("flowops")
+    batches = op.input("read", flow, readers)
+    outcomes = op.stateful_batch("shard", batches, shards)
+    op.output("deliver", op.filter_map("to_channel", outcomes, _to_channel), Delivery(addresses))
+    op.output(
+        "land",
+        op.filter_map("to_warehouse", outcomes, _to_warehouse),
+        Landing(loaded.warehouse, project, state.published_at, on_end),
+    )
+    return flow
+
+
+def _to_channel(item: tuple[str, Outcome]) -> tuple[str, ToChannel] | None:
+    _, outcome = item
+    return (outcome.channel, outcome) if isinstance(outcome, ToChannel) else None
+
+
+def _to_warehouse(item: tuple[str, Outcome]) -> tuple[str, ToWarehouse] | None:
+    _, outcome = item
+    return ("landing", outcome) if isinstance(outcome, ToWarehouse) else None

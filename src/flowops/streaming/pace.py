@@ -1,0 +1,89 @@
+"""A small table that all processes of an engine share: how far each reader is, how much has been consumed.
+
+Readers keep step by it. Nothing in it is state: it is begun anew at every start, and an outcome never depends on it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Micros
+
+READERS = 8
+"""Readers of an engine, each owning several partitions; fixed, because Bytewax remembers them by name."""
+
+AHEAD = 4
+"""Chunks that a reader may be ahead of the watermark of all, so that what shards hold stays bounded."""
+
+IN_FLIGHT = 48 * SHARDS
+"""Batches that may be on their way between readers and shards."""
+
+_READER = 4  # watermark, highest, batches sent, rows read
+_SHARD = 4  # batches consumed, triggers decided, dispatched, live users
+_CELLS = READERS * _READER + SHARDS * _SHARD
+
+
+class Pace:
+    """The table, mapped. Every cell has one writer."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), _CELLS * 8)
+        self._cells = memoryview(self._map).cast("q")
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Begin anew: nobody has read anything."""
+        cells = memoryview(bytearray(_CELLS * 8)).cast("q")
+        for reader in range(READERS):
+            cells[reader * _READER] = NO_WATERMARK
+            cells[reader * _READER + 1] = NO_WATERMARK
+        path.write_bytes(cells.tobytes())
+
+    def report_reader(self, reader: int, watermark: Micros, highest: Micros, sent: int, read: int) -> None:
+        """What `reader` has come to: its watermark, the highest time, batches sent and rows read so far."""
+        base = reader * _READER
+        cells = self._cells
+        cells[base], cells[base + 1], cells[base + 2], cells[base + 3] = watermark, highest, sent, read
+
+    def report_shard(self, shard: int, consumed: int, decided: int, dispatched: int, live: int) -> None:
+        """What `shard` has come to, counted since the start of this run."""
+        base = READERS * _READER + shard * _SHARD
+        cells = self._cells
+        cells[base], cells[base + 1], cells[base + 2], cells[base + 3] = consumed, decided, dispatched, live
+
+    def watermark(self) -> Micros:
+        """The least over all readers."""
+        return min(self._cells[: READERS * _READER : _READER].tolist())
+
+    def is_full(self) -> bool:
+        """Whether so many batches are on their way that readers should wait."""
+        sent = sum(self._cells[2 : READERS * _READER : _READER].tolist())
+        return sent - self._shards(0) > IN_FLIGHT
+
+    def read(self) -> int:
+        """Rows read in this run."""
+        return sum(self._cells[3 : READERS * _READER : _READER].tolist())
+
+    def decided(self) -> int:
+        """Triggers decided in this run."""
+        return self._shards(1)
+
+    def dispatched(self) -> int:
+        """Messages dispatched in this run."""
+        return self._shards(2)
+
+    def live_users(self) -> int:
+        """Users of whom something is remembered."""
+        return self._shards(3)
+
+    def event_time(self) -> Micros | None:
+        """How far event time has come: the watermark of all, the highest time read when all have ended."""
+        watermark = self.watermark()
+        if watermark >= ENDED:
+            watermark = max(self._cells[1 : READERS * _READER : _READER].tolist())
+        return watermark if watermark > NO_WATERMARK // 4 else None
+
+    def _shards(self, cell: int) -> int:
+        return sum(self._cells[READERS * _READER + cell :: _SHARD].tolist())

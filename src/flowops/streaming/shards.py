@@ -1,0 +1,132 @@
+"""Shards on Bytewax: one `stateful_batch` key per shard, its state in the shard's log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from bytewax.operators import StatefulBatchLogic
+
+from flowops.core.effects import Dispatch, Effects
+from flowops.core.plan import Project
+from flowops.core.records import Batch
+from flowops.core.shard import Shard
+from flowops.errors import StateError
+from flowops.streaming.pace import READERS, Pace
+from flowops.streaming.statelog import Place, ShardLog
+
+Columns: TypeAlias = Sequence[Sequence[object]]
+
+
+class ToWarehouse(NamedTuple):
+    """Facts of one relation, as columns: they pickle and convert more cheaply than rows."""
+
+    relation: str
+    columns: Columns
+
+
+class ToChannel(NamedTuple):
+    """Encoded commands for one channel."""
+
+    channel: str
+    lines: list[bytes]
+
+
+BEAT = ToWarehouse("decisions", ())
+"""Nothing, sent with every batch of one shard: the landing is woken in each epoch and shows what has been committed."""
+
+Outcome: TypeAlias = ToWarehouse | ToChannel
+Encode: TypeAlias = Callable[[Dispatch], bytes]
+
+
+class ShardSteps:
+    """Builds the logic of each shard; what all shards of a process share."""
+
+    def __init__(self, project: Project, folder: Path, pace: Path, encoders: Sequence[Encode]) -> None:
+        self.project = project
+        self.folder = folder
+        self.encoders = encoders
+        self._pace = pace
+
+    def __call__(self, place: Place | None) -> _ShardLogic:
+        """The logic of a new shard, or of one that goes on at `place`."""
+        return _ShardLogic(self, Pace(self._pace), place)
+
+
+class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
+    """Feeds one shard. Which one it is, its first batch tells: Bytewax gives a logic no key."""
+
+    def __init__(self, steps: ShardSteps, pace: Pace, place: Place | None) -> None:
+        self._steps = steps
+        self._pace = pace
+        self._shard: Shard | None = None
+        self._log: ShardLog | None = None
+        self._consumed = self._decided = self._dispatched = 0
+        if place is not None:
+            self._open(place[0], place)
+
+    def on_batch(self, values: list[Batch]) -> tuple[list[Outcome], bool]:
+        shard = self._shard or self._open(values[0].shard, None)
+        for batch in values:
+            shard.receive(batch)
+        effects = shard.advance()
+        self._consumed += len(values)
+        self._decided += len(effects.decisions)
+        self._dispatched += len(effects.dispatches)
+        self._pace.report_shard(shard.number, self._consumed, self._decided, self._dispatched, shard.live_users())
+        return self._outcomes(effects, shard), StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[list[Outcome], bool]:
+        """The input has ended or stops: say what waits, and leave it waiting (S6)."""
+        if self._shard is None:
+            return [], StatefulBatchLogic.RETAIN
+        pending = self._shard.pending()
+        return [ToWarehouse("pending_facts", _columns(pending))], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> Place:
+        if self._shard is None or self._log is None:
+            raise StateError("a shard was saved before it was fed")
+        if self._log.wants_rewrite():
+            return self._log.rewrite(self._shard.whole())
+        return self._log.append(self._shard.snapshot())
+
+    def _open(self, number: int, place: Place | None) -> Shard:
+        self._log = ShardLog(self._steps.folder, number, place)
+        if place is None:
+            self._shard = Shard(number, self._steps.project, READERS)
+        else:
+            try:
+                self._shard = Shard.restore(number, self._steps.project, READERS, self._log.frames())
+            except ValueError as error:
+                raise StateError(f"the state of shard {number} cannot be read: {error}") from error
+        return self._shard
+
+    def _outcomes(self, effects: Effects, shard: Shard) -> list[Outcome]:
+        found: list[Outcome] = [
+            ToWarehouse(relation, _columns(rows))
+            for relation, rows in (
+                ("decisions", effects.decisions),
+                ("goal_facts", effects.goals),
+                ("late", effects.late),
+                ("dead_letters", effects.dead),
+            )
+            if rows
+        ]
+        if effects.dispatches:
+            found.extend(self._commands(effects.dispatches))
+        if shard.number == 0:
+            found.append(BEAT)
+        return found
+
+    def _commands(self, dispatches: list[Dispatch]) -> list[ToChannel]:
+        by_channel: dict[int, list[bytes]] = {}
+        for dispatch in dispatches:
+            line = self._steps.encoders[dispatch.channel](dispatch)
+            by_channel.setdefault(dispatch.channel, []).append(line)
+        channels = self._steps.project.channels
+        return [ToChannel(channels[index].name, lines) for index, lines in by_channel.items()]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
+    return tuple(zip(*rows, strict=True))
