@@ -1,0 +1,89 @@
+"""The jobs of the benchmarks as flowops projects: what an operator would write for J1, J1s, J2 and J100.
+
+J1 is 'view without an order in 1 h'; J1s the same for one category in 24, as real plans are; J2 is J1 with caps and a
+goal; J100 is a hundred plans, each for one category and from one price on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+CATEGORY = "c5"
+"""The category of J1s."""
+
+PLANS = [(f"c{number % 24}", (140, 160, 175, 190, 195)[number // 24]) for number in range(100)]
+"""J100: category and least price of each plan; so chosen that about as many events end in a dispatch as in J1."""
+
+PROJECT = """\
+flowops: 1
+project: bench-{job}
+zone: UTC
+currency: EUR
+
+sources:
+  web:
+    file: data/*.jsonl
+    fields: {{ts: {{path: ts, unit: ms}}}}
+    out_of_orderness: 5s
+
+events:
+  product_view: {{properties: {{sku: string, category: string, price: money}}}}
+  order: {{properties: {{sku: string, amount: money}}}}
+
+channels:
+  push: {{type: file, path: out/push.jsonl, receipts: assumed}}
+"""
+
+PLAN = """\
+plan: {name}
+trigger:
+  event: product_view
+{where}  without: order
+  within: {within}
+{more}send:
+  channel: push
+  content: {{title: Still thinking?, body: "{{{{ product_view.sku }}}} is waiting."}}
+"""
+
+CAPS = "caps: [{at_most: 1, per: 24h}, {at_most: 2, per: 7d}]\n"
+GOAL = "goals: [{goal: ordered, event: order, within: 1h}]\n"
+
+
+def plan(name: str, *, where: str = "", within: str = "1h", repeat: str = "", more: str = "") -> str:
+    """One plan's YAML; `more` stands between the trigger and what it sends."""
+    condition = f"  where: {where}\n" if where else ""
+    if repeat:
+        more = f"  repeat: {repeat}\n{more}"
+    return PLAN.format(name=name, where=condition, within=within, more=more)
+
+
+def plans(job: str) -> dict[str, str]:
+    """The plans of a job, by name. Beside the four of the benchmark: `touched`, a wait that each view restarts."""
+    if job == "J1":
+        return {"unfinished-order": plan("unfinished-order")}
+    if job == "J1s":
+        return {"unfinished-order": plan("unfinished-order", where=f"category = '{CATEGORY}'")}
+    if job == "J2":
+        return {"unfinished-order": plan("unfinished-order", more=CAPS + GOAL)}
+    if job == "J100":
+        return {
+            f"plan-{number:03d}": plan(f"plan-{number:03d}", where=f"category = '{category}' and price >= {price}")
+            for number, (category, price) in enumerate(PLANS)
+        }
+    if job == "touched":
+        return {"unfinished-order": plan("unfinished-order", within="6h", repeat="restart")}
+    raise ValueError(f"no job {job!r}")
+
+
+def write_project(folder: Path, job: str, files: list[Path]) -> Path:
+    """Write the project of a job over the given log files, in place of whatever the folder held."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "rules").mkdir(parents=True)
+    (folder / "data").mkdir()
+    (folder / "flowops.yaml").write_text(PROJECT.format(job=job.lower()), encoding="utf-8")
+    for name, text in plans(job).items():
+        (folder / "rules" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    for file in files:
+        (folder / "data" / file.name).symlink_to(file.resolve())
+    return folder
