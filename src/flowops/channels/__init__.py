@@ -17,7 +17,7 @@ class ChannelType:
     """One kind of channel: how a command is encoded, and how its outlet is opened from (path, position)."""
 
     encode: Encoder
-    open: Callable[[Path, int], Outlet]
+    open: Callable[[Path | None, int], Outlet]
 
 
 CHANNELS: Mapping[str, ChannelType] = {

@@ -17,7 +17,7 @@ encode = to_json
 class ConsoleOutlet:
     """Prints; the position counts lines."""
 
-    def __init__(self, path: Path, position: int) -> None:  # noqa: ARG002 - an outlet is built from a path
+    def __init__(self, path: Path | None, position: int) -> None:  # noqa: ARG002 - an outlet is built from a path
         self._printed = position
 
     def write(self, lines: list[bytes]) -> None:

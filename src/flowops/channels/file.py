@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flowops.channels.command import to_json
-from flowops.errors import RunError, StateError
+from flowops.errors import ConfigError, RunError, StateError
 
 encode = to_json
 
@@ -17,7 +17,9 @@ encode = to_json
 class FileOutlet:
     """Appends to `path`, which begins at `position`: anything beyond was never committed."""
 
-    def __init__(self, path: Path, position: int) -> None:
+    def __init__(self, path: Path | None, position: int) -> None:
+        if path is None:
+            raise ConfigError("a file channel needs a path")
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")

@@ -15,10 +15,12 @@ from rich.text import Text
 from flowops.core.records import Micros
 from flowops.core.time import Zone, isoformat, local_micros, to_datetime, to_micros
 from flowops.errors import ConfigError
-from flowops.rules.load import Loaded, find_project, load_project
+from flowops.rules.load import find_project
 from flowops.streaming.engine import Ended, Progress, execute
+from flowops.streaming.job import Job, load_job
 from flowops.streaming.settings import Settings
-from flowops.warehouse.reports import totals
+from flowops.warehouse.outcomes import connect
+from flowops.warehouse.summary import Summary, summary
 
 
 def execute_and_print(
@@ -33,8 +35,8 @@ def execute_and_print(
 ) -> None:
     """Run the engine on the project at or above `start`, showing how it goes and what came of it."""
     folder = find_project(start)
-    loaded = load_project(folder)
-    zone = loaded.compiled.zone
+    job = load_job(folder)
+    zone = job.project.zone
     settings = Settings(
         folder,
         mode,
@@ -44,16 +46,14 @@ def execute_and_print(
     )
     console = Console(stderr=True)
     if as_json or not console.is_terminal:
-        ended = execute(loaded, settings, fresh=fresh)
+        ended = execute(job, settings, fresh=fresh)
     else:
         with Live(console=console, refresh_per_second=5, transient=True) as live:
-            ended = execute(
-                loaded, settings, fresh=fresh, on_progress=lambda progress: live.update(_line(progress, zone))
-            )
+            ended = execute(job, settings, fresh=fresh, on_progress=lambda progress: live.update(_line(progress, zone)))
     if as_json:
-        sys.stdout.write(orjson.dumps(_summary(loaded, ended), option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.write(orjson.dumps(_summary(job, ended), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        _print(loaded, ended, mode)
+        _print(job, ended, mode)
 
 
 def _line(progress: Progress, zone: Zone) -> Text:
@@ -64,7 +64,7 @@ def _line(progress: Progress, zone: Zone) -> Text:
     )
 
 
-def _summary(loaded: Loaded, ended: Ended) -> dict[str, Any]:
+def _summary(job: Job, ended: Ended) -> dict[str, Any]:
     progress = ended.progress
     return {
         "status": ended.status,
@@ -74,33 +74,38 @@ def _summary(loaded: Loaded, ended: Ended) -> dict[str, Any]:
         "records_per_second": round(progress.rate),
         "event_time": None if progress.event_time is None else isoformat(progress.event_time),
         "live_users": progress.live_users,
-        "warehouse": str(loaded.warehouse / "outcomes.duckdb"),
-        "totals": totals(loaded.warehouse),
+        "warehouse": str(job.config.warehouse / "outcomes.duckdb"),
+        "totals": _sums(job)._asdict(),
     }
 
 
-def _print(loaded: Loaded, ended: Ended, mode: str) -> None:
+def _print(job: Job, ended: Ended, mode: str) -> None:
     console = Console(highlight=False)
     progress = ended.progress
     if ended.status == "already finished":
         console.print("This replay has already finished; nothing was done. Begin anew with `flowops replay --fresh`.")
     else:
         resumed = " (went on where it was)" if ended.resumed else ""
-        until = "" if progress.event_time is None else f", up to {_local(progress.event_time, loaded.compiled.zone)}"
+        until = "" if progress.event_time is None else f", up to {_local(progress.event_time, job.project.zone)}"
         console.print(
             f"{'Stopped' if ended.status == 'stopped' else 'Done'}{resumed}: read {progress.read:,} records in"
             f" {progress.seconds:.1f} s ({progress.rate:,.0f}/s){until}."
         )
-    found = totals(loaded.warehouse)
+    found = _sums(job)
     console.print(
-        f"{found['triggers']:,} triggers, {found['dispatches']:,} messages dispatched, {found['losses']:,} lost,"
-        f" {found['pending']:,} pending; {found['late']:,} late records, {found['dead_letters']:,} dead letters."
+        f"{found.triggers:,} triggers, {found.dispatches:,} messages dispatched, {found.losses:,} lost,"
+        f" {found.pending:,} pending; {found.late:,} late records, {found.dead_letters:,} dead letters."
     )
-    console.print(f"Outcomes: {loaded.warehouse / 'outcomes.duckdb'}")
+    console.print(f"Outcomes: {job.config.warehouse / 'outcomes.duckdb'}")
     if ended.status == "stopped":
         console.print(f"The same command goes on from here: flowops {mode}")
     else:
         console.print("See them with `flowops report`.")
+
+
+def _sums(job: Job) -> Summary:
+    with connect(job.config.warehouse) as connection:
+        return summary(connection)
 
 
 def _moment(text: str, zone: Zone) -> Micros:

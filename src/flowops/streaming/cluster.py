@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import IO
@@ -44,7 +44,7 @@ def run(settings: Settings, state: StateFolder, tick: Callable[[], None]) -> boo
         return bool(stop)
 
 
-def _wait(workers: list[subprocess.Popen[bytes]], words: list[IO[bytes]], tick: Callable[[], None]) -> None:
+def _wait(workers: list[subprocess.Popen[bytes]], words: Sequence[IO[bytes]], tick: Callable[[], None]) -> None:
     while True:
         codes = [worker.poll() for worker in workers]
         for number, code in enumerate(codes):
@@ -99,7 +99,7 @@ def _reason(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _last_words(words: list[IO[bytes]]) -> str:
+def _last_words(words: Sequence[IO[bytes]]) -> str:
     said = []
     for number, file in enumerate(words):
         size = file.seek(0, 2)

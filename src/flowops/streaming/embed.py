@@ -11,9 +11,10 @@ from pathlib import Path
 
 from bytewax.dataflow import Dataflow
 
-from flowops.rules.load import find_project, load_project
+from flowops.rules.load import find_project
 from flowops.streaming.engine import finish, prepare
 from flowops.streaming.flow import dataflow
+from flowops.streaming.job import load_job
 from flowops.streaming.settings import Settings
 from flowops.streaming.statefolder import StateFolder
 
@@ -26,20 +27,20 @@ def build(settings: Settings | None = None) -> Dataflow:
     """
     if settings is None:
         settings = Settings(find_project(Path(os.environ.get("FLOWOPS_PROJECT", "."))))
-    loaded = load_project(settings.folder)
-    state = StateFolder(loaded.state)
+    job = load_job(settings.folder)
+    state = StateFolder(job.config.state)
     state.lock()
-    manifest, _ = prepare(loaded, settings, state)
+    manifest, _ = prepare(job, settings, state)
     state.begin_pace()
     ended: list[bool] = []
 
     def leave() -> None:
         if ended:
-            finish(loaded, state, manifest, stopped=False)
+            finish(job, state, manifest, stopped=False)
         state.unlock()
 
     atexit.register(leave)
-    return dataflow(loaded, settings, state, _never, on_end=lambda: ended.append(True))
+    return dataflow(job, settings, state, _never, on_end=lambda: ended.append(True))
 
 
 def _never() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -17,15 +18,15 @@ from bytewax.recovery import RecoveryConfig
 from flowops.core.records import Micros
 from flowops.core.state import FORMAT
 from flowops.errors import FlowopsError, RunError, StateError
-from flowops.rules.load import Loaded
 from flowops.streaming import cluster
 from flowops.streaming.flow import dataflow
+from flowops.streaming.job import Job
 from flowops.streaming.pace import Pace
 from flowops.streaming.readers import partitions_of
 from flowops.streaming.settings import Settings
 from flowops.streaming.statefolder import Manifest, StateFolder, differences, mark_of, wall_clock
-from flowops.warehouse.outcomes import publish
-from flowops.warehouse.segments import found
+from flowops.warehouse.outcomes import FILE, publish
+from flowops.warehouse.segments import found, root
 
 _TICK = 0.2
 
@@ -59,24 +60,24 @@ class Ended:
 OnProgress = Callable[[Progress], None]
 
 
-def execute(loaded: Loaded, settings: Settings, *, fresh: bool = False, on_progress: OnProgress | None = None) -> Ended:
+def execute(job: Job, settings: Settings, *, fresh: bool = False, on_progress: OnProgress | None = None) -> Ended:
     """Run the engine until its input ends (replay) or it is told to stop, and publish the outcomes.
 
     A run that was interrupted goes on where it was. Raises StateError when the state folder belongs to another run, is
     locked or damaged; RunError when the run fails, with its state kept.
     """
-    state = StateFolder(loaded.state)
+    state = StateFolder(job.config.state)
     state.lock()
     try:
-        return _execute(loaded, settings, state, fresh, on_progress or _ignore)
+        return _execute(job, settings, state, fresh, on_progress or _ignore)
     finally:
         state.unlock()
 
 
-def _execute(loaded: Loaded, settings: Settings, state: StateFolder, fresh: bool, on_progress: OnProgress) -> Ended:
+def _execute(job: Job, settings: Settings, state: StateFolder, fresh: bool, on_progress: OnProgress) -> Ended:
     if fresh:
-        remove_run(loaded, state)
-    manifest, resumed = prepare(loaded, settings, state)
+        remove_run(job, state)
+    manifest, resumed = prepare(job, settings, state)
     if manifest.finished:
         return Ended("already finished", resumed, _no_progress())
     state.begin_pace()
@@ -100,20 +101,20 @@ def _execute(loaded: Loaded, settings: Settings, state: StateFolder, fresh: bool
         stopped = cluster.run(settings, state, report)
     else:
         with _reporting(report):
-            stopped = run_worker(loaded, settings, state)
-    finish(loaded, state, manifest, stopped=stopped)
+            stopped = run_worker(job, settings, state)
+    finish(job, state, manifest, stopped=stopped)
     return Ended("stopped" if stopped else "finished", resumed, progress())
 
 
-def prepare(loaded: Loaded, settings: Settings, state: StateFolder) -> tuple[Manifest, bool]:
+def prepare(job: Job, settings: Settings, state: StateFolder) -> tuple[Manifest, bool]:
     """Make the locked state folder ready; its manifest, and whether a run goes on.
 
     Raises StateError when the folder holds the state of another run: other rules, other inputs, another mode.
     """
-    wanted = _manifest_of(loaded, settings)
+    wanted = _manifest_of(job, settings)
     known = state.read()
     if known is None:
-        _refuse_leftovers(loaded)
+        _refuse_leftovers(job)
         state.begin(wanted)
         return wanted, False
     changed = differences(known, wanted)
@@ -126,16 +127,16 @@ def prepare(loaded: Loaded, settings: Settings, state: StateFolder) -> tuple[Man
     return known, True
 
 
-def finish(loaded: Loaded, state: StateFolder, manifest: Manifest, *, stopped: bool) -> None:
+def finish(job: Job, state: StateFolder, manifest: Manifest, *, stopped: bool) -> None:
     """After a run that ended well: all that it landed may be shown."""
-    publish(loaded.warehouse, max((segment.last for segment in found(loaded.warehouse)), default=0))
+    publish(job.config.warehouse, max((segment.last for segment in found(job.config.warehouse)), default=0))
     if not stopped:
         manifest.finished = True
         state.write(manifest)
 
 
 def run_worker(
-    loaded: Loaded,
+    job: Job,
     settings: Settings,
     state: StateFolder,
     process: int | None = None,
@@ -143,7 +144,7 @@ def run_worker(
 ) -> bool:
     """Run the dataflow in this process, alone or as number `process` of a cluster; whether it was told to stop."""
     with _stop_signals() as stopping:
-        flow = dataflow(loaded, settings, state, stopping.is_set)
+        flow = dataflow(job, settings, state, stopping.is_set)
         try:
             cli_main(
                 flow,
@@ -157,26 +158,25 @@ def run_worker(
         return stopping.is_set()
 
 
-def remove_run(loaded: Loaded, state: StateFolder) -> None:
+def remove_run(job: Job, state: StateFolder) -> None:
     """Remove a run's state, outcomes and file-channel output."""
     state.clear()
-    for path in _leftovers(loaded):
+    for path in _leftovers(job):
         path.unlink(missing_ok=True)
-    for segment in found(loaded.warehouse):
-        segment.remove()
+    shutil.rmtree(root(job.config.warehouse), ignore_errors=True)
 
 
-def _leftovers(loaded: Loaded) -> Iterator[Path]:
-    for _, kind, path in loaded.outlets():
-        if kind == "file" and path.exists():
-            yield path
-    outcomes = loaded.warehouse / "outcomes.duckdb"
+def _leftovers(job: Job) -> Iterator[Path]:
+    for outlet in job.outlets.values():
+        if outlet.path is not None and outlet.path.exists():
+            yield outlet.path
+    outcomes = job.config.warehouse / FILE
     if outcomes.exists():
         yield outcomes
 
 
-def _refuse_leftovers(loaded: Loaded) -> None:
-    left = [path for path in _leftovers(loaded) if path.stat().st_size]
+def _refuse_leftovers(job: Job) -> None:
+    left = [path for path in _leftovers(job) if path.stat().st_size]
     if left:
         listed = ", ".join(str(path) for path in left)
         raise StateError(
@@ -185,16 +185,16 @@ def _refuse_leftovers(loaded: Loaded) -> None:
         )
 
 
-def _manifest_of(loaded: Loaded, settings: Settings) -> Manifest:
+def _manifest_of(job: Job, settings: Settings) -> Manifest:
     inputs = {}
     if not settings.follow:  # what grows is not the same twice
-        for spec in partitions_of(loaded.compiled, settings.folder):
+        for spec in partitions_of(job.project, settings.folder):
             inputs[spec.key] = mark_of(settings.folder / spec.name)
     return Manifest(
         FORMAT,
         settings.mode,
         settings.until,
-        dict(loaded.hashes),
+        dict(job.config.files),
         inputs,
         wall_clock() if settings.follow else None,
     )

@@ -8,16 +8,16 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flowops.channels import CHANNELS
-from flowops.rules.load import Loaded
+from flowops.streaming.job import Job
 from flowops.streaming.readers import Readers
 from flowops.streaming.settings import Settings
 from flowops.streaming.shards import Outcome, ShardSteps, ToChannel, ToWarehouse
-from flowops.streaming.sinks import Address, Delivery, Landing
+from flowops.streaming.sinks import Delivery, Landing
 from flowops.streaming.statefolder import StateFolder
 
 
 def dataflow(
-    loaded: Loaded,
+    job: Job,
     settings: Settings,
     state: StateFolder,
     stopping: Callable[[], bool],
@@ -27,20 +27,20 @@ def dataflow(
 
     `on_end` is called when the landing has been closed, which happens only in a run that ends well.
     """
-    project = loaded.compiled
-    addresses = {name: Address(kind, path) for name, kind, path in loaded.outlets()}
+    project = job.project
+    outlets = job.outlets
     readers = Readers(project, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until)
-    encoders = [CHANNELS[addresses[channel.name].type].encode for channel in project.channels]
+    encoders = [CHANNELS[outlets[channel.name].type].encode for channel in project.channels]
     shards = ShardSteps(project, state.shards, state.pace, encoders)
 
     flow = Dataflow("flowops")
     batches = op.input("read", flow, readers)
     outcomes = op.stateful_batch("shard", batches, shards)
-    op.output("deliver", op.filter_map("to_channel", outcomes, _to_channel), Delivery(addresses))
+    op.output("deliver", op.filter_map("to_channel", outcomes, _to_channel), Delivery(outlets))
     op.output(
         "land",
         op.filter_map("to_warehouse", outcomes, _to_warehouse),
-        Landing(loaded.warehouse, project, state.published_at, on_end),
+        Landing(job.config.warehouse, project, state.published_at, on_end),
     )
     return flow
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
@@ -15,6 +14,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flowops.channels import CHANNELS, Outlet
 from flowops.core.plan import Project
+from flowops.streaming import job
 from flowops.streaming.shards import ToChannel, ToWarehouse
 from flowops.warehouse.outcomes import publish
 from flowops.warehouse.schema import plan_facts
@@ -25,19 +25,11 @@ _PUBLISH_EVERY = 2.0
 """Seconds between two publications of the outcomes while a run is under way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a channel's commands go: its type, and the path for a file."""
-
-    type: str
-    path: Path
-
-
 class Delivery(FixedPartitionedSink[ToChannel, dict[str, int]]):
     """Writes commands to outlets. A fixed number of writers, each with the channels whose names hash onto it."""
 
-    def __init__(self, addresses: Mapping[str, Address]) -> None:
-        self._addresses = addresses
+    def __init__(self, outlets: Mapping[str, job.Outlet]) -> None:
+        self._outlets = outlets
 
     def list_parts(self) -> list[str]:
         """Every worker can write to every outlet."""
@@ -52,8 +44,8 @@ class Delivery(FixedPartitionedSink[ToChannel, dict[str, int]]):
         number = int(for_part.rpartition("-")[2])
         positions = resume_state or {}
         outlets = {
-            name: CHANNELS[address.type].open(address.path, positions.get(name, 0))
-            for name, address in self._addresses.items()
+            name: CHANNELS[outlet.type].open(outlet.path, positions.get(name, 0))
+            for name, outlet in self._outlets.items()
             if self.part_fn(name) == number
         }
         return _Writer(outlets)

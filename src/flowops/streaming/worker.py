@@ -7,8 +7,8 @@ import sys
 import msgspec
 
 from flowops.errors import FlowopsError
-from flowops.rules.load import load_project
 from flowops.streaming.engine import run_worker
+from flowops.streaming.job import load_job
 from flowops.streaming.settings import Settings
 from flowops.streaming.statefolder import StateFolder
 
@@ -17,10 +17,10 @@ def main(order: str) -> int:
     """Run the worker that `order`, (settings, number, addresses) as JSON, describes; the exit code."""
     settings, number, addresses = msgspec.json.decode(order, type=tuple[Settings, int, list[str]])
     try:
-        loaded = load_project(settings.folder)
-        state = StateFolder(loaded.state)
+        job = load_job(settings.folder)
+        state = StateFolder(job.config.state)
         state.read()
-        run_worker(loaded, settings, state, number, addresses)
+        run_worker(job, settings, state, number, addresses)
     except FlowopsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
