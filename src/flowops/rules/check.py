@@ -1,0 +1,331 @@
+"""A plan against its project: do the names lead anywhere, do the types fit, can filters and content be read.
+
+What was checked is kept beside the plan, so that `flowops.rules.compile` never reads a text again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowops.core.time import Zone
+from flowops.rules.document import Document, Loc, full_width
+from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition
+from flowops.rules.guess import one_of
+from flowops.rules.schema_plan import AbsenceTrigger, Audience, PlanFile
+from flowops.rules.schema_project import ProjectFile
+from flowops.rules.templates import CheckedTemplate, TemplateProblem, check_template
+
+ANY = "any"
+"""Stands for whichever event happens; it has no properties that all events share."""
+
+_EXPRESSION_CODES = {
+    "filter-syntax": "FO401",
+    "filter-unsupported": "FO401",
+    "filter-name": "FO402",
+    "filter-type": "FO403",
+    "filter-function": "FO404",
+}
+_RESERVED = frozenset({"user", "variant", "now", "coupon"})
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An event that a plan listens to: what its own properties decide, and what only the shard can."""
+
+    event: str
+    own: tuple[Checked, ...]
+    rest: tuple[Checked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A goal's event, and what it is worth."""
+
+    heard: Heard
+    value: Checked | None
+
+
+@dataclass(slots=True)
+class CheckedPlan:
+    """A plan with every text in it read."""
+
+    document: Document
+    file: PlanFile
+    zone: Zone
+    step: str
+    start: Heard
+    others: list[Heard] = field(default_factory=list)
+    aims: list[Aim] = field(default_factory=list)
+    audience: tuple[Checked, ...] = ()
+    content: dict[str | None, dict[str, CheckedTemplate]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> list[str]:
+        """The properties that make instances."""
+        return self.file.trigger.key or []
+
+    def conditions(self) -> list[Checked]:
+        """All expressions of the plan that the shard evaluates."""
+        heard = [self.start, *self.others, *(aim.heard for aim in self.aims)]
+        parts = [part for each in heard for part in each.rest]
+        return [*parts, *self.audience, *(aim.value for aim in self.aims if aim.value is not None)]
+
+    def references(self) -> set[tuple[str, ...]]:
+        """What the content reads: ("step", step, property), ("user", attribute), ("now",), ("variant",)."""
+        texts = (template for fields in self.content.values() for template in fields.values())
+        return {reference for text in texts for reference in text.references}
+
+    def captured(self) -> list[str]:
+        """The properties of the start event that later filters, values and the content name."""
+        read = {name for part in self.conditions() for _, name in part.step_properties}
+        return sorted(read | {reference[2] for reference in self.references() if reference[0] == "step"})
+
+    def attributes(self) -> set[str]:
+        """The attributes of the profile that filters, values and the content name."""
+        read = {name for part in self.conditions() for name in part.attributes}
+        return read | {reference[1] for reference in self.references() if reference[0] == "user"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text of the content and where it stands."""
+
+    document: Document
+    loc: Loc
+    text: str
+
+
+class PlanChecker:
+    """Checks one plan. `templates` are the documents of rules/templates by name."""
+
+    def __init__(
+        self, project: ProjectFile, templates: Mapping[str, Document], document: Document, plan: PlanFile
+    ) -> None:
+        self.project = project
+        self.templates = templates
+        self.document = document
+        self.plan = plan
+        self.zone = Zone(plan.zone or project.zone)
+        self.user: dict[str, Type] = {name: attribute.type for name, attribute in project.profile.items()}
+
+    def run(self) -> CheckedPlan:
+        """Check everything; what is wrong is added to the documents that it stands in."""
+        plan, trigger = self.plan, self.plan.trigger
+        step = trigger.step or trigger.event
+        if step in _RESERVED:
+            self.document.report(
+                "FO108", ("trigger", "as" if trigger.step else "event"), f"`{step}` is a word of the language",
+                hint="give the step another name: `as: viewed`",
+            )  # fmt: skip
+        start = self.heard(("trigger",), trigger.event, trigger.where, Scope({}, zone=self.zone, user=self.user))
+        checked = CheckedPlan(self.document, plan, self.zone, step, start)
+        self.keys(trigger.event)
+        steps = {step: self.properties(trigger.event)}
+        if isinstance(trigger, AbsenceTrigger):
+            scope = Scope({}, steps=steps, user=self.user, zone=self.zone)
+            for number, other in enumerate(trigger.without):
+                loc = ("trigger", "without", number)
+                self.keys(other.event)
+                heard = self.heard(loc, other.event, other.where, scope)
+                checked.others.append(heard)
+                self.correlation(loc, heard)
+        if plan.audience is not None:
+            self.audience(("audience",), plan.audience)
+            checked.audience = self.condition_of(plan.audience)
+        self.dates()
+        self.goals(checked, steps)
+        self.content(checked, steps)
+        return checked
+
+    def properties(self, event: str) -> dict[str, Type]:
+        """The properties of an event with their types; none of one that is not declared."""
+        declared = self.project.events.get(event)
+        return dict(declared.properties) if declared else {}
+
+    def heard(self, loc: Loc, event: str, where: str | None, scope: Scope) -> Heard:
+        """Check an event and its filter."""
+        if event != ANY and event not in self.project.events:
+            hint = one_of(event, self.project.events)
+            place = (*loc, "event")
+            self.document.report("FO302", place, f"the event `{event}` is not declared", hint=hint)
+            return Heard(event, (), ())
+        if where is None:
+            return Heard(event, (), ())
+        scope = Scope(
+            self.properties(event), scope.steps, scope.user, bare=event, variant=scope.variant, zone=scope.zone
+        )
+        checked = self.expression((*loc, "where"), where, scope, condition=True)
+        parts = checked.conjuncts() if checked else ()
+        return Heard(event, tuple(p for p in parts if p.own), tuple(p for p in parts if not p.own))
+
+    def keys(self, event: str) -> None:
+        """Each property of `key` must be one of the event."""
+        if event != ANY and event not in self.project.events:
+            return
+        for name in self.plan.trigger.key or []:
+            known = self.properties(event)
+            if name not in known:
+                what = f"`key: {name}`: the event `{event}` has no such property"
+                hint = "the key is a property of every event concerned; " + one_of(name, known)
+                self.document.report("FO303", ("trigger", "key"), what, hint=hint)
+
+    def correlation(self, loc: Loc, heard: Heard) -> None:
+        """Ask for a key where a filter compares with the step before (S17a)."""
+        trigger = self.plan.trigger
+        correlated = [part for part in heard.rest if part.step_properties]
+        if not correlated or trigger.key or getattr(trigger, "repeat", "") == "parallel":
+            return
+        both = sorted(
+            {name for part in correlated for _, name in part.step_properties} & {*self.properties(heard.event)}
+        )
+        hint = f"`key: {both[0]}` makes each its own" if both else "say `key:`, or `repeat: parallel`"
+        what = "the filter compares with the first event of the wait, and there is no `key`"
+        self.document.report("FO601", (*loc, "where"), what, hint=hint)
+
+    def expression(self, loc: Loc, text: str, scope: Scope, *, condition: bool = False) -> Checked | None:
+        """Check an expression; None, and a finding at its place, where it is wrong."""
+        try:
+            return check_condition(text, scope) if condition else check(text, scope)
+        except ExpressionError as error:
+            code = _EXPRESSION_CODES[error.code]
+            wide = full_width(text)
+            if wide is not None and wide[0] == error.offset:
+                code = "FO003"
+            self.document.report(code, loc, error.message, text, error.hint, offset=error.offset)
+            return None
+
+    def audience(self, loc: Loc, block: Audience) -> None:
+        """Check each condition at its own place."""
+        if block.where is not None:
+            self.expression((*loc, "where"), block.where, self._audience_scope, condition=True)
+        for number, each in enumerate(block.any or []):
+            self.audience((*loc, "any", number), each)
+
+    @property
+    def _audience_scope(self) -> Scope:
+        return Scope({}, user=self.user, zone=self.zone)
+
+    def condition_of(self, block: Audience) -> tuple[Checked, ...]:
+        """The whole audience as one condition; none where a part of it was wrong."""
+        try:
+            return check_condition(_written(block), self._audience_scope).conjuncts()
+        except ExpressionError:
+            return ()
+
+    def dates(self) -> None:
+        """The end comes after the beginning."""
+        dates = self.plan.dates
+        if dates is None or dates.start is None or dates.end is None:
+            return
+        if dates.start.begins(self.zone) >= dates.end.ends(self.zone):
+            what = f"the plan ends ({dates.end.text}) before it begins ({dates.start.text})"
+            self.document.report("FO208", ("dates", "to"), what, hint="exchange `from` and `to`?")
+
+    def goals(self, checked: CheckedPlan, steps: Mapping[str, Mapping[str, Type]]) -> None:
+        """Check each goal's event, filter and value."""
+        names: set[str] = set()
+        variant = bool(self.plan.experiment and self.plan.experiment.variants)
+        for number, goal in enumerate(self.plan.goals):
+            loc = ("goals", number)
+            if goal.goal in names:
+                self.document.report("FO309", (*loc, "goal"), f"the goal `{goal.goal}` is there twice")
+            names.add(goal.goal)
+            scope = Scope({}, steps=steps, user=self.user, variant=variant, zone=self.zone)
+            heard = self.heard(loc, goal.event, goal.where, scope)
+            value = None
+            if goal.value is not None and goal.event in self.project.events:
+                scope = Scope(self.properties(goal.event), steps, self.user, goal.event, variant, zone=self.zone)
+                value = self.expression((*loc, "value"), goal.value, scope)
+                if value is not None and value.type not in ("number", "money"):
+                    what = f"a value must be a number, this is {value.type}"
+                    self.document.report("FO405", (*loc, "value"), what, goal.value)
+            checked.aims.append(Aim(heard, value))
+
+    def content(self, checked: CheckedPlan, steps: Mapping[str, Mapping[str, Type]]) -> None:
+        """Check the channel, the variants and each text of the content."""
+        step = self.plan.send
+        if step.channel not in self.project.channels:
+            hint = one_of(step.channel, self.project.channels)
+            self.document.report(
+                "FO304", ("send", "channel"), f"the channel `{step.channel}` is not declared", hint=hint
+            )
+        variants = list(self.plan.experiment.variants) if self.plan.experiment else []
+        scope = Scope({}, steps=steps, user=self.user, bare="content", variant=bool(variants), zone=self.zone)
+        for variant, texts in self._contents(variants).items():
+            checked.content[variant] = {
+                name: template for name, text in texts.items() if (template := self._template(text, scope)) is not None
+            }
+
+    def _contents(self, variants: Sequence[str]) -> dict[str | None, dict[str, _Text]]:
+        content, loc = self.plan.send.content, ("send", "content")
+        if "variants" not in content:
+            texts = self._fields(loc, content)
+            return dict.fromkeys(variants, texts) if variants else {None: texts}
+        given = content["variants"]
+        if not isinstance(given, dict) or len(content) > 1:
+            self.document.report("FO105", loc, "`variants` holds a content for each variant, and stands alone")
+            return {}
+        place = (*loc, "variants")
+        for name in given:
+            if name not in variants:
+                hint = one_of(name, variants) if variants else "there is no `experiment` with `variants`"
+                self.document.report_key("FO308", (*place, name), f"no variant is called `{name}`", hint=hint)
+        for name in variants:
+            if name not in given:
+                self.document.report("FO308", place, f"the variant `{name}` has no content", hint=f"add `{name}:`")
+        return {name: self._fields((*place, name), given[name]) for name in variants if name in given}
+
+    def _fields(self, loc: Loc, value: Any) -> dict[str, _Text]:
+        if not isinstance(value, dict) or not value:
+            self.document.report("FO105", loc, "the content is a mapping of fields", hint="{title: ..., body: ...}")
+            return {}
+        if set(value) == {"template"}:
+            name = value["template"]
+            found = self.templates.get(name) if isinstance(name, str) else None
+            if found is None:
+                hint = one_of(str(name), self.templates) if self.templates else f"write rules/templates/{name}.yaml"
+                self.document.report("FO307", (*loc, "template"), f"there is no template `{name}`", hint=hint)
+                return {}
+            return _texts(found, (), found.data())
+        return _texts(self.document, loc, value)
+
+    def _template(self, text: _Text, scope: Scope) -> CheckedTemplate | None:
+        try:
+            return check_template(text.text, scope)
+        except TemplateProblem as problem:
+            lines = text.text.split("\n")
+            offset = sum(len(line) + 1 for line in lines[: problem.line - 1]) + problem.column - 1
+            text.document.report("FO411", text.loc, problem.message, text.text, problem.hint, offset=offset)
+            return None
+
+
+def _texts(document: Document, loc: Loc, value: Any) -> dict[str, _Text]:
+    """The fields of a content; a finding for each that is no text."""
+    if not isinstance(value, dict):
+        if document.root is not None:
+            document.report("FO105", loc, "a template is a mapping of fields", hint="title: ...")
+        return {}
+    texts: dict[str, _Text] = {}
+    for name, text in value.items():
+        place = (*loc, name)
+        if text is None and getattr(document.node(loc), "flow", False) and texts:
+            before = list(texts)[-1]
+            got = f"{texts[before].text}, {name}"
+            document.report_key(
+                "FO004", place, f"comma in `{before}` inside {{ }}", got, f'quote it: {before}: "{got}"'
+            )
+        elif text is None:
+            document.report_key("FO103", place, f"`{name}` has no value", hint="say one, or leave the key out")
+        elif isinstance(text, str):
+            texts[name] = _Text(document, place, text)
+        else:
+            document.report("FO105", place, f"`{name}` must be a text", hint='quote it: "{{ ... }}"')
+    return texts
+
+
+def _written(block: Audience) -> str:
+    if block.where is not None:
+        return f"({block.where})"
+    return "(" + " or ".join(_written(each) for each in block.any or []) + ")"

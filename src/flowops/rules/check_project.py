@@ -1,0 +1,166 @@
+"""flowops.yaml against itself, its plans and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flowops.rules.check import ANY, CheckedPlan
+from flowops.rules.compile import in_scope, used_attributes, used_properties
+from flowops.rules.document import Document, Loc
+from flowops.rules.guess import one_of
+from flowops.rules.inputs import Inputs
+from flowops.rules.mapping import SourceLayout, events_of
+from flowops.rules.schema_project import Cap, ProjectFile, Scope
+
+
+def check_declarations(project: ProjectFile, document: Document) -> None:
+    """What flowops.yaml says of itself: constant events, mapped names, addresses, consents, channels' files."""
+    for name, source in project.sources.items():
+        loc: Loc = ("sources", name)
+        if source.event is not None and source.event not in project.events:
+            hint = one_of(source.event, project.events)
+            document.report("FO302", (*loc, "event"), f"the event `{source.event}` is not declared", hint=hint)
+        declared: set[str] = set(project.profile)
+        if source.kind == "events":
+            declared = {
+                name for event in events_of(source, project.events) for name in project.events[event].properties
+            }
+        for field in source.mapping.others:
+            if field not in declared:
+                known = ["user_id", "event", "event_id", "ts", "properties", *sorted(declared)]
+                what = "attribute of the profile" if source.kind == "profiles" else "property of its events"
+                document.report_key(
+                    "FO101", (*loc, "fields", field), f"`{field}` is no field and no {what}", hint=one_of(field, known)
+                )
+    files: dict[str, str] = {}
+    for name, channel in project.channels.items():
+        loc = ("channels", name)
+        if channel.path is not None and channel.path in files:
+            what = f"the channel `{files[channel.path]}` writes this file, too"
+            document.report("FO309", (*loc, "path"), what, channel.path, "a file for each channel")
+        elif channel.path is not None:
+            files[channel.path] = name
+        _attribute(project, document, (*loc, "address"), channel.address, "string")
+        if channel.consent is not None:
+            _attribute(project, document, (*loc, "consent", "opt_in"), channel.consent.opt_in, "boolean")
+            _attribute(project, document, (*loc, "consent", "opt_out"), channel.consent.opt_out, "boolean")
+    zones = [name for name, attribute in project.profile.items() if attribute.type == "zone"]
+    if len(zones) > 1:
+        what = f"`{zones[0]}` already is the user's own zone"
+        document.report("FO107", ("profile", zones[1]), what, hint="only one attribute may have the type `zone`")
+
+
+def _attribute(project: ProjectFile, document: Document, loc: Loc, name: str | None, wanted: str) -> None:
+    if name is None:
+        return
+    attribute = project.profile.get(name)
+    if attribute is None:
+        hint = one_of(name, project.profile)
+        document.report("FO303", loc, f"the profile has no attribute `{name}`", hint=hint)
+    elif attribute.type != wanted:
+        what = f"`{name}` is {attribute.type}, `{loc[-1]}` needs {wanted}"
+        document.report("FO310", loc, what, hint=f"declare `{name}: {wanted}`, if it is")
+
+
+def check_caps(project: ProjectFile, document: Document, plans: Sequence[CheckedPlan]) -> None:
+    """Every scope must name something that is there."""
+    for number, cap in enumerate(project.caps):
+        loc: Loc = ("caps", number, "scope")
+        if cap.scope == "plan":
+            document.report("FO107", loc, "a cap of the project has no plan of its own", hint="{plan: NAME}")
+        _check_cap(project, document, loc, cap, plans)
+    for plan in plans:
+        for number, cap in enumerate(plan.file.caps):
+            _check_cap(project, plan.document, ("caps", number, "scope"), cap, plans)
+
+
+def _check_cap(project: ProjectFile, document: Document, loc: Loc, cap: Cap, plans: Sequence[CheckedPlan]) -> None:
+    scope = cap.scope
+    if not isinstance(scope, Scope):
+        return
+    if scope.channel is not None and scope.channel not in project.channels:
+        hint = one_of(scope.channel, project.channels)
+        document.report("FO304", (*loc, "channel"), f"the channel `{scope.channel}` is not declared", hint=hint)
+    known: Mapping[str, set[str]] = {
+        "group": {plan.file.group for plan in plans},
+        "tag": {tag for plan in plans for tag in plan.file.tags},
+        "plan": {plan.file.plan for plan in plans},
+    }
+    fine = True
+    for key, names in known.items():
+        name = getattr(scope, key)
+        if name is not None and name not in names:
+            fine = False
+            hint = one_of(name, sorted(names))
+            document.report("FO305", (*loc, key), f"no plan has the {key} `{name}`", hint=hint)
+    if fine and not any(in_scope(scope, plan) for plan in plans):
+        document.report("FO305", loc, "no plan fits all that the scope names", hint="name less")
+
+
+def check_inputs(
+    project: ProjectFile, document: Document, inputs: Mapping[str, Inputs], layouts: Mapping[str, SourceLayout]
+) -> None:
+    """The files are there, and their headers have what the mapping names."""
+    for name, source in project.sources.items():
+        loc: Loc = ("sources", name)
+        for problem in inputs[name].problems:
+            document.report(problem.code, (*loc, "file", problem.entry), problem.what, hint=problem.hint)
+        for key, path in layouts[name].wanted:
+            lacking = inputs[name].lacking(path[0])
+            if lacking is not None:
+                has = sorted(inputs[name].columns[lacking])
+                what = f"`{lacking.name}` has no column `{path[0]}`, which `{key}` is read from"
+                document.report("FO503", (*loc, "fields", key), what, hint=one_of(path[0], has))
+        if (
+            source.kind == "profiles"
+            and source.mapping.ts is None
+            and any("ts" in columns for columns in inputs[name].columns.values())
+        ):
+            what = "the file has a column `ts`, but `fields` does not name it"
+            document.report("FO508", loc, what, hint="`ts: ts`, if it is the time of the update")
+
+
+def check_supply(
+    project: ProjectFile,
+    document: Document,
+    plans: Sequence[CheckedPlan],
+    inputs: Mapping[str, Inputs],
+    layouts: Mapping[str, SourceLayout],
+) -> None:
+    """What plans use must come from somewhere: events, their properties, attributes; of one type in one source."""
+    used = used_properties(plans)
+    for plan in plans:
+        trigger = plan.file.trigger
+        heard: list[tuple[Loc, str]] = [(("trigger", "event"), trigger.event)]
+        heard += [(("trigger", "without", n, "event"), other.event) for n, other in enumerate(plan.others)]
+        heard += [(("goals", n, "event"), aim.heard.event) for n, aim in enumerate(plan.aims)]
+        for loc, event in heard:
+            if event != ANY and not any(events_of(source, [event]) for source in project.sources.values()):
+                made = sorted({source.event for source in project.sources.values() if source.event})
+                hint = f"the sources give {', '.join(f'`{name}`' for name in made)}" if made else "add a source"
+                plan.document.report("FO505", loc, f"no source produces the event `{event}`", hint=hint)
+    for event, names in used.items():
+        givers = [name for name, source in project.sources.items() if events_of(source, [event])]
+        for name in sorted(names):
+            if givers and not any(_may_have(inputs[g], layouts[g], name) for g in givers):
+                what = f"plans use `{name}` of `{event}`, but no file of {', '.join(givers)} has such a column"
+                hint = one_of(name, sorted({c for g in givers for names in inputs[g].columns.values() for c in names}))
+                document.report("FO507", ("events", event, "properties", name), what, hint=hint)
+    for name, source in project.sources.items():
+        types: dict[str, tuple[str, str]] = {}
+        for event in events_of(source, used):
+            for prop in sorted(used[event]):
+                type_ = project.events[event].properties[prop]
+                first, other = types.setdefault(prop, (event, type_))
+                if other != type_:
+                    what = f"`{prop}` is {type_} here and {other} in `{first}`, and the source `{name}` gives both"
+                    document.report("FO311", ("events", event, "properties", prop), what, hint="one name, one type")
+    givers = [name for name, source in project.sources.items() if source.kind == "profiles"]
+    for name in used_attributes(project, plans):
+        if not any(_may_have(inputs[giver], layouts[giver], name) for giver in givers):
+            what = f"plans use `user.{name}`, but no profiles source gives it: it is always NULL"
+            document.report("FO506", ("profile", name), what, hint="add a source with `kind: profiles`")
+
+
+def _may_have(inputs: Inputs, layout: SourceLayout, name: str) -> bool:
+    return layout.properties_path is not None or inputs.may_have(layout.path_of(name)[0])

@@ -1,0 +1,342 @@
+"""Checked plans -> `core.plan.Project`: everything gets its number, every text its function.
+
+The order of things is the engine's order (S7, S17a): plans by priority, then id; goals listen first, then each plan's
+cancels before its start. Only what is asked for after routing travels: a property that the route alone decides on is a
+column of the source, but no value of the event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowops.core import plan as core
+from flowops.core.records import BEFORE_ALL, ENDED
+from flowops.core.time import Zone
+from flowops.rules.check import ANY, CheckedPlan, Heard
+from flowops.rules.expressions import Checked, expression, predicate
+from flowops.rules.mapping import SourceLayout, columns_of, events_of
+from flowops.rules.routing import build_route
+from flowops.rules.schema_plan import AbsenceTrigger, Step
+from flowops.rules.schema_project import Cap, ProjectFile, Quiet, Scope
+from flowops.rules.templates import renderer
+
+ALL_DAYS = frozenset(range(7))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """One listener before it is numbered: what the route decides, and what it is made of."""
+
+    heard: Heard
+    plan: int
+    kind: str  # goal, cancel, start
+    number: int = 0  # of the goal
+
+
+def ordered_plans(plans: Iterable[CheckedPlan]) -> list[CheckedPlan]:
+    """By priority, higher first, then id (S7)."""
+    return sorted(plans, key=lambda plan: (-plan.file.priority, plan.file.plan))
+
+
+def compile_project(
+    project: ProjectFile, plans: Sequence[CheckedPlan], layouts: Sequence[SourceLayout]
+) -> core.Project:
+    """Build the one argument of the engine. Everything in it has been checked; raises for nothing that a user wrote."""
+    return _Compiler(project, ordered_plans(plans), layouts).run()
+
+
+def used_attributes(project: ProjectFile, plans: Iterable[CheckedPlan]) -> list[str]:
+    """The attributes that plans use, by name: also addresses, consents and the user's zone."""
+    used = {name for name, attribute in project.profile.items() if attribute.type == "zone"}
+    for plan in plans:
+        used |= plan.attributes()
+        channel = project.channels[plan.file.send.channel]
+        consent = channel.consent
+        used |= {name for name in (channel.address, consent and consent.opt_in, consent and consent.opt_out) if name}
+    return sorted(used)
+
+
+def used_properties(plans: Iterable[CheckedPlan]) -> dict[str, set[str]]:
+    """Event -> the properties that plans use of it, in routes, filters, keys, values and content."""
+    used: dict[str, set[str]] = {}
+    for plan in plans:
+        for heard, names in _needs(plan):
+            own = {name for part in heard.own for name in part.properties}
+            used.setdefault(heard.event, set()).update(own | names)
+    return used
+
+
+def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
+    """Each event that the plan hears, with the properties that must travel to the shard."""
+    key = set(plan.key)
+    yield plan.start, {*plan.captured(), *key, *_names(plan.start.rest)}
+    for other in plan.others:
+        yield other, {*key, *_names(other.rest)}
+    for aim in plan.aims:
+        yield aim.heard, {*_names(aim.heard.rest), *(aim.value.properties if aim.value else ())}
+
+
+def _names(parts: Iterable[Checked]) -> set[str]:
+    return {name for part in parts for name in part.properties}
+
+
+class _Compiler:
+    def __init__(self, project: ProjectFile, plans: Sequence[CheckedPlan], layouts: Sequence[SourceLayout]) -> None:
+        self.project = project
+        self.plans = plans
+        self.layouts = layouts
+        self.attributes = used_attributes(project, plans)
+        travelling: dict[str, set[str]] = {}
+        for plan in plans:
+            for heard, names in _needs(plan):
+                travelling.setdefault(heard.event, set()).update(names)
+        self.tables = {event: tuple(sorted(travelling[event])) for event in sorted(travelling) if event != ANY}
+        self.channels = self._channels()
+        self.listening = self._listening()
+
+    def run(self) -> core.Project:
+        plans = tuple(self._plan(index, plan) for index, plan in enumerate(self.plans))
+        zones = [name for name in self.attributes if self.project.profile[name].type == "zone"]
+        return core.Project(
+            name=self.project.project,
+            zone=Zone(self.project.zone),
+            currency=self.project.currency,
+            sources=tuple(self._source(number, each) for number, each in enumerate(self.layouts)),
+            attributes=tuple(self.attributes),
+            zone_attribute=self.attributes.index(zones[0]) if zones else None,
+            channels=self.channels,
+            events=tuple(core.EventTable(event, properties) for event, properties in self.tables.items()),
+            listeners=tuple(self._listener(each) for each in self.listening),
+            plans=plans,
+            fingerprint=self._fingerprint(plans),
+        )
+
+    def _attribute(self, name: str | None) -> int | None:
+        return None if name is None else self.attributes.index(name)
+
+    def _channels(self) -> tuple[core.Channel, ...]:
+        used = {plan.file.send.channel for plan in self.plans}
+        channels = []
+        for index, (name, channel) in enumerate(self.project.channels.items()):
+            consent = channel.consent if name in used else None
+            channels.append(
+                core.Channel(
+                    index=index,
+                    name=name,
+                    address=self._attribute(channel.address) if name in used else None,
+                    opt_in=self._attribute(consent.opt_in) if consent else None,
+                    opt_out=self._attribute(consent.opt_out) if consent else None,
+                    cost=channel.cost,
+                )
+            )
+        return tuple(channels)
+
+    # Listeners and routes
+
+    def _listening(self) -> list[_Listening]:
+        goals = [
+            _Listening(aim.heard, index, "goal", number)
+            for index, plan in enumerate(self.plans)
+            for number, aim in enumerate(plan.aims)
+        ]
+        rest: list[_Listening] = []
+        for index, plan in enumerate(self.plans):
+            rest += [_Listening(other, index, "cancel") for other in plan.others]
+            rest.append(_Listening(plan.start, index, "start"))
+        return goals + rest
+
+    def _listener(self, listening: _Listening) -> core.Listener:
+        plan = self.plans[listening.plan]
+        event = self.tables.get(listening.heard.event, ())
+        steps = {} if listening.kind == "start" else {plan.step: plan.captured()}
+        rest = listening.heard.rest
+        where = predicate(rest, event=event, steps=steps, user=self.attributes) if rest else None
+        if listening.kind == "goal":
+            return core.Attain(listening.plan, listening.number, where)
+        key = tuple(event.index(name) for name in plan.key)
+        if listening.kind == "cancel":
+            return core.Cancel(listening.plan, where, key)
+        return core.Start(listening.plan, where, tuple(event.index(name) for name in plan.captured()), key)
+
+    def _source(self, index: int, layout: SourceLayout) -> core.Source:
+        source = self.project.sources[layout.name]
+        routes: dict[str, core.Route] = {}
+        any_route: core.Route | None = None
+        columns = columns_of(self.project, layout, used_properties(self.plans), self.attributes)
+        if source.kind == "events":
+            attributes = {column.name: column.attribute for column in columns}
+            for event in events_of(source, self.tables):
+                routes[event] = self._route(event, attributes)
+            if any(each.heard.event == ANY for each in self.listening):
+                any_route = self._route(ANY, attributes)
+        return core.Source(
+            index=index,
+            name=layout.name,
+            kind=source.kind,
+            files=tuple(source.file),
+            user_id=layout.user_id,
+            event=source.event,
+            event_path=layout.event_path,
+            event_id=layout.event_id,
+            time=layout.time,
+            properties_path=layout.properties_path,
+            columns=tuple(columns),
+            out_of_orderness=source.out_of_orderness,
+            routes=routes,
+            any_route=any_route,
+        )
+
+    def _route(self, event: str, columns: Mapping[str, str]) -> core.Route:
+        listeners = [
+            (number, each.heard.own) for number, each in enumerate(self.listening) if each.heard.event in (event, ANY)
+        ]
+        return build_route(columns=columns, properties=self.tables.get(event, ()), listeners=listeners)
+
+    # Plans
+
+    def _plan(self, index: int, plan: CheckedPlan) -> core.Plan:
+        file, zone = plan.file, plan.zone
+        dates = file.dates
+        quiet = None if file.quiet == "none" else file.quiet or self.project.quiet
+        return core.Plan(
+            index=index,
+            id=file.plan,
+            version=self._version(plan),
+            name=file.name or file.plan,
+            group=file.group,
+            owner=file.owner,
+            tags=tuple(file.tags),
+            zone=zone,
+            starts_at=dates.start.begins(zone) if dates and dates.start else BEFORE_ALL,
+            ends_at=dates.end.ends(zone) if dates and dates.end else ENDED,
+            audience=predicate(plan.audience, event=(), steps={}, user=self.attributes) if plan.audience else None,
+            trigger=_trigger(plan),
+            reentry=_reentry(file.reentry),
+            caps=(*self._caps(index, file.caps), *self._project_caps(index)),
+            quiet=_quiet(quiet) if quiet else None,
+            experiment=_experiment(plan),
+            step=self._step(plan, file.send),
+            goals=self._goals(plan),
+        )
+
+    def _caps(self, index: int, caps: Iterable[Cap]) -> list[core.Cap]:
+        return [self._cap(cap, "plan", frozenset({index})) for cap in caps]
+
+    def _project_caps(self, index: int) -> list[core.Cap]:
+        caps = [self._cap(cap, "project", None) for cap in self.project.caps]
+        return [cap for cap in caps if cap.plans is None or index in cap.plans]
+
+    def _cap(self, cap: Cap, default: str, own: frozenset[int] | None) -> core.Cap:
+        scope = cap.scope or default
+        plans: frozenset[int] | None = own if scope == "plan" else None
+        channel, shown = None, str(scope)
+        if isinstance(scope, Scope):
+            shown = ", ".join(f"{key} {value}" for key, value in scope.model_dump(exclude_none=True).items())
+            if scope.channel is not None:
+                channel = list(self.project.channels).index(scope.channel)
+            if scope.model_dump(exclude_none=True, exclude={"channel"}):
+                plans = frozenset(index for index, plan in enumerate(self.plans) if in_scope(scope, plan))
+        return core.Cap(
+            at_most=cap.at_most,
+            rolling=cap.per.rolling,
+            calendar=cap.per.calendar,
+            plans=plans,
+            channel=channel,
+            text=f"{cap.at_most} per {cap.per.text} ({shown})",
+        )
+
+    def _step(self, plan: CheckedPlan, step: Step) -> core.Step:
+        steps = {plan.step: plan.captured()}
+        made: dict[int, core.Renderer] = {}
+        content = {
+            variant: made.setdefault(id(fields), renderer(fields, steps=steps, user=self.attributes, zone=plan.zone))
+            for variant, fields in plan.content.items()
+        }
+        channel = self.channels[list(self.project.channels).index(step.channel)]
+        return core.Step(step.step, channel, content, step.expires)
+
+    def _goals(self, plan: CheckedPlan) -> tuple[core.Goal, ...]:
+        steps = {plan.step: plan.captured()}
+        return tuple(
+            core.Goal(
+                name=goal.goal,
+                window=goal.within,
+                value=expression(
+                    aim.value, event=self.tables.get(aim.heard.event, ()), steps=steps, user=self.attributes
+                )
+                if aim.value
+                else None,
+                credit=goal.credit,
+                target=float(goal.target) if goal.target is not None else None,
+            )
+            for goal, aim in zip(plan.file.goals, plan.aims, strict=True)
+        )
+
+    # Versions
+
+    def _version(self, plan: CheckedPlan) -> str:
+        project = self.project.model_dump(mode="json", include={"zone", "quiet", "caps", "channels", "profile"})
+        texts = {
+            str(variant): {name: template.text for name, template in fields.items()}
+            for variant, fields in plan.content.items()
+        }
+        events = {each.event for each in (plan.start, *plan.others, *(aim.heard for aim in plan.aims))}
+        declared = {name: event.properties for name, event in self.project.events.items() if name in events}
+        return _digest(plan.file.model_dump(mode="json", exclude={"notes"}), project, texts, declared)[:8]
+
+    def _fingerprint(self, plans: Iterable[core.Plan]) -> str:
+        project = self.project.model_dump(mode="json", exclude={"state", "warehouse"})
+        return _digest(project, [(plan.id, plan.version) for plan in plans])
+
+
+def in_scope(scope: Scope, plan: CheckedPlan) -> bool:
+    """Whether all that the scope names is so of the plan; its channel apart."""
+    file = plan.file
+    return (
+        (scope.group is None or scope.group == file.group)
+        and (scope.tag is None or scope.tag in file.tags)
+        and (scope.plan is None or scope.plan == file.plan)
+    )
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _trigger(plan: CheckedPlan) -> core.Trigger:
+    trigger = plan.file.trigger
+    if isinstance(trigger, AbsenceTrigger):
+        return core.AbsenceTrigger(trigger.within, trigger.repeat, trigger.delay)
+    return core.EventTrigger(trigger.delay)
+
+
+def _reentry(reentry: int | str) -> core.Reentry:
+    if isinstance(reentry, int):
+        return core.Reentry(always=False, gap=reentry)
+    return core.Reentry(always=reentry == "always", gap=None)
+
+
+def _quiet(quiet: Quiet) -> core.Quiet:
+    window = quiet.outside or quiet
+    if window.start is None or window.end is None:
+        raise AssertionError("quiet hours without times passed the schema")
+    return core.Quiet(
+        start=window.start,
+        end=window.end,
+        days=frozenset(window.days) if window.days else ALL_DAYS,
+        outside=quiet.outside is not None,
+        hold=quiet.then == "hold",
+    )
+
+
+def _experiment(plan: CheckedPlan) -> core.Experiment | None:
+    experiment = plan.file.experiment
+    if experiment is None:
+        return None
+    variants = tuple((name, float(share)) for name, share in experiment.variants.items())
+    return core.Experiment(experiment.name or plan.file.plan, float(experiment.holdout), variants)

@@ -1,0 +1,39 @@
+"""Settings of a project that the core does not need: where things are, and how channels connect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flowops.rules.fields import Moment
+
+
+@dataclass(frozen=True, slots=True)
+class FileChannel:
+    """A channel that appends JSON lines to a file."""
+
+    name: str
+    path: Path
+    type: Literal["file"] = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleChannel:
+    """A channel that prints."""
+
+    name: str
+    type: Literal["console"] = "console"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Paths are absolute. `channels` stand in the order of `core.plan.Project.channels`."""
+
+    channels: tuple[FileChannel | ConsoleChannel, ...]
+    state: Path
+    warehouse: Path
+    since: Mapping[str, Moment]  # by source: from when on its history is complete
+    sensitive: frozenset[str]  # attributes not to be shown
+    files: Mapping[str, str]  # the rule files that were read -> SHA-256, hexadecimal

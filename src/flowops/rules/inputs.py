@@ -1,0 +1,133 @@
+"""What the files of a source are like, as far as lint asks: whether they are there, and which columns they have.
+
+Only headers are read. The records themselves, and every complaint about them, are the business of `flowops.sources`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from glob import glob, has_magic
+from pathlib import Path
+
+import zstandard
+
+SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+COMPRESSIONS = (".gz", ".zst")
+_LONGEST_HEADER = 1 << 20
+
+
+@dataclass(slots=True)
+class Problem:
+    """What is wrong with a file or pattern of a source: number `entry` of its `file` list."""
+
+    code: str
+    entry: int
+    what: str
+    hint: str | None = None
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The files of one source. `columns` has those that tell: CSV and Parquet; None where every file is JSON lines."""
+
+    files: list[Path] = field(default_factory=list)
+    columns: dict[Path, frozenset[str]] = field(default_factory=dict)
+    open_ended: bool = False  # a file without a header: any name may occur
+    problems: list[Problem] = field(default_factory=list)
+
+    def may_have(self, column: str) -> bool:
+        """Whether some file has the column, or could have it."""
+        return self.open_ended or not self.columns or any(column in names for names in self.columns.values())
+
+    def lacking(self, column: str) -> Path | None:
+        """A file whose header lacks the column."""
+        return next((path for path, names in self.columns.items() if column not in names), None)
+
+
+def look_at(folder: Path, patterns: Sequence[str]) -> Inputs:
+    """Find the files of a source and read the headers of those that have one."""
+    inputs = Inputs()
+    for entry, pattern in enumerate(patterns):
+        found = sorted(_expand(folder, pattern))
+        if not found:
+            what = "no file matches" if has_magic(pattern) else "there is no file"
+            inputs.problems.append(
+                Problem("FO501", entry, f"{what} `{pattern}`", f"paths start at the project's folder, {folder.name}/")
+            )
+        for path in found:
+            if path in inputs.files:
+                continue
+            inputs.files.append(path)
+            _look(inputs, entry, path)
+    return inputs
+
+
+def tabular(patterns: Sequence[str]) -> bool:
+    """Whether all files are CSV by name, so that a dot in a column's name is no path."""
+    return all(file_format(Path(pattern)) == "csv" for pattern in patterns)
+
+
+def file_format(path: Path) -> str | None:
+    """What the suffix says."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    packed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
+    if packed:
+        suffixes.pop()
+    name = SUFFIXES.get(suffixes[-1]) if suffixes else None
+    return None if packed and name == "parquet" else name
+
+
+def _expand(folder: Path, pattern: str) -> Iterator[Path]:
+    full = os.path.normpath(folder / pattern)
+    matches = glob(full, recursive=True) if has_magic(pattern) and not Path(full).exists() else [full]  # noqa: PTH207
+    for match in map(Path, matches):
+        if match.is_dir():
+            yield from (
+                path
+                for path in match.iterdir()
+                if path.is_file() and not path.name.startswith((".", "_")) and file_format(path)
+            )
+        elif match.exists() and not (match != Path(full) and match.name.startswith("_")):
+            yield match
+
+
+def _look(inputs: Inputs, entry: int, path: Path) -> None:
+    kind = file_format(path)
+    if kind is None:
+        hint = "`.csv`, `.jsonl` or `.parquet`; the first two also with `.gz` or `.zst`"
+        inputs.problems.append(Problem("FO504", entry, f"`{path.name}` has no suffix that says its format", hint))
+        return
+    if kind == "jsonl":
+        inputs.open_ended = True
+        return
+    try:
+        inputs.columns[path] = frozenset(_parquet(path) if kind == "parquet" else _header(path))
+    except (OSError, EOFError, ValueError, csv.Error, zstandard.ZstdError) as error:
+        reason = str(error).split("\n", 1)[0] or type(error).__name__
+        hint = "the first line of a CSV names its columns" if kind == "csv" else "is it a Parquet file?"
+        inputs.problems.append(Problem("FO502", entry, f"`{path.name}` cannot be read: {reason}", hint))
+
+
+def _parquet(path: Path) -> list[str]:
+    import pyarrow.parquet  # noqa: PLC0415 - heavy, and only few projects have such files
+
+    return list(pyarrow.parquet.read_schema(path).names)
+
+
+def _header(path: Path) -> list[str]:
+    with path.open("rb") as raw:
+        stream: io.BufferedIOBase = raw
+        if path.suffix.lower() == ".gz":
+            stream = gzip.GzipFile(fileobj=raw)
+        elif path.suffix.lower() == ".zst":
+            stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
+        line = stream.readline(_LONGEST_HEADER).decode("utf-8-sig")
+    names = next(csv.reader([line]), [])
+    if not line.strip() or not names:
+        raise ValueError("the file is empty, it has no header")
+    return names

@@ -1,0 +1,46 @@
+"""The words of the language that this version does not have yet: the one table of them.
+
+A word that becomes supported is deleted here and appears in the model of its place.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+Place: TypeAlias = Literal[
+    "project", "source", "event", "attribute", "channel", "consent", "cap", "plan", "audience", "trigger", "without",
+    "quiet", "experiment", "step", "goal",
+]  # fmt: skip
+
+KEYS: Final[dict[Place, frozenset[str]]] = {
+    "project": frozenset({"funnel", "coupons", "banned_words"}),
+    "source": frozenset({"kafka", "redis"}),
+    "channel": frozenset({"url", "headers", "topic", "fallback_after"}),
+    "cap": frozenset({"key"}),
+    "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
+    "audience": frozenset({"segments", "not_segments", "did", "did_not"}),
+    "trigger": frozenset(
+        {
+            "sequence", "all", "any", "inactive_for", "schedule", "enters", "leaves", "attribute", "date_of",
+            "times", "distinct", "sum", "reaches", "strict", "unfinished", "yearly", "offset", "at", "from", "to",
+        }
+    ),
+    "without": frozenset({"enters", "leaves", "attribute", "within", "times", "any", "all"}),
+    "step": frozenset(
+        {"first", "each", "fallback_after", "coupon", "after", "until", "at_most", "when", "then", "else", "policy"}
+    ),
+    "goal": frozenset({"receipt", "label"}),
+}  # fmt: skip
+"""Keys, by the place where they stand."""
+
+WORDS: Final[dict[str, frozenset[str]]] = {
+    "kind": frozenset({"segments", "receipts"}),
+    "type": frozenset({"webhook", "email", "kafka", "redis", "http"}),
+    "repeat": frozenset({"rearm", "always"}),
+}
+"""Values, by the key that they are given to."""
+
+
+def not_yet(place: Place | None) -> frozenset[str]:
+    """The keys of a place that are refused by name."""
+    return KEYS.get(place, frozenset()) if place else frozenset()

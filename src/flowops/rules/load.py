@@ -1,0 +1,148 @@
+"""From a folder to a compiled project: reads every rule file, gathers every finding, compiles if there is no error."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowops.core.plan import Project
+from flowops.errors import ConfigError
+from flowops.rules.check import CheckedPlan, PlanChecker
+from flowops.rules.check_project import check_caps, check_declarations, check_inputs, check_supply
+from flowops.rules.compile import compile_project
+from flowops.rules.config import Config, ConsoleChannel, FileChannel
+from flowops.rules.document import Document, read_document
+from flowops.rules.findings import Finding, finding, has_errors, ordered
+from flowops.rules.inputs import look_at
+from flowops.rules.mapping import resolve
+from flowops.rules.schema import read_model
+from flowops.rules.schema_plan import PlanFile
+from flowops.rules.schema_project import ProjectFile
+
+PROJECT_FILE = "flowops.yaml"
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a folder holds. `project` and `config` are None where findings keep it from running."""
+
+    folder: Path
+    project: Project | None
+    config: Config | None
+    findings: list[Finding]
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder from `start` upwards with a flowops.yaml; raises `ConfigError` if there is none."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise ConfigError(
+        f"no {PROJECT_FILE} in {start} or any folder above it\n"
+        "  try: `flowops init DIR` makes a starter project; `--project DIR` names another folder"
+    )
+
+
+def load_project(folder: Path) -> Loaded:
+    """Read and compile a project. Never raises for what a file holds: every complaint is a finding.
+
+    Raises:
+        ConfigError: the folder has no flowops.yaml.
+    """
+    folder = folder.absolute()
+    if not (folder / PROJECT_FILE).is_file():
+        raise ConfigError(f"no {PROJECT_FILE} in {folder}\n  try: `flowops init {folder.name}`")
+    return _Loading(folder).run()
+
+
+class _Loading:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.documents: list[Document] = []
+        self.findings: list[Finding] = []
+
+    def run(self) -> Loaded:
+        document = self._read(self.folder / PROJECT_FILE)
+        file = read_model(ProjectFile, document, document.data()) if document.root else None
+        templates = {path.stem: self._read(path) for path in _files(self.folder / "rules" / "templates")}
+        plans = self._plans(file, templates)
+        project, config = None, None
+        if file is not None:
+            check_declarations(file, document)
+            inputs = {name: look_at(self.folder, source.file) for name, source in file.sources.items()}
+            layouts = {name: resolve(file, name, source, inputs[name]) for name, source in file.sources.items()}
+            check_inputs(file, document, inputs, layouts)
+            if not self._wrong():
+                check_caps(file, document, plans)
+                check_supply(file, document, plans, inputs, layouts)
+            if not self._wrong():
+                project = compile_project(file, plans, list(layouts.values()))
+                config = self._config(file)
+        return Loaded(self.folder, project, config, ordered(self._all()))
+
+    def _all(self) -> list[Finding]:
+        return [*self.findings, *(each for document in self.documents for each in document.findings)]
+
+    def _wrong(self) -> bool:
+        return has_errors(self._all())
+
+    def _read(self, path: Path) -> Document:
+        document = read_document(self.folder, path)
+        self.documents.append(document)
+        return document
+
+    def _plans(self, project: ProjectFile | None, templates: Mapping[str, Document]) -> list[CheckedPlan]:
+        """Read every plan; checked against the project where that could be read."""
+        rules = self.folder / "rules"
+        paths = [path for path in _files(rules, deep=True) if not _is_beside(path.relative_to(rules))]
+        for path in _files(rules / "policies"):
+            where = path.relative_to(self.folder).as_posix()
+            self.findings.append(finding("FO104", where, 0, 0, "policies are not supported yet", hint="remove it"))
+        if not paths:
+            what = "there is no plan in rules/" if rules.is_dir() else "there is no folder rules/"
+            hint = "a plan is a file rules/NAME.yaml; `flowops init` shows one"
+            self.findings.append(finding("FO306", PROJECT_FILE, 0, 0, what, hint=hint))
+        checked: list[CheckedPlan] = []
+        ids: dict[str, str] = {}
+        for path in paths:
+            document = self._read(path)
+            plan = read_model(PlanFile, document, document.data()) if document.root else None
+            if plan is None:
+                continue
+            if plan.plan in ids:
+                hint = "the id must be unique in the project"
+                what = f"the plan `{plan.plan}` is already in {ids[plan.plan]}"
+                document.report("FO301", ("plan",), what, hint=hint)
+            ids.setdefault(plan.plan, document.path)
+            if project is not None:
+                checked.append(PlanChecker(project, templates, document, plan).run())
+        return checked
+
+    def _config(self, file: ProjectFile) -> Config:
+        return Config(
+            channels=tuple(
+                ConsoleChannel(name) if channel.path is None else FileChannel(name, self.folder / channel.path)
+                for name, channel in file.channels.items()
+            ),
+            state=self.folder / file.state,
+            warehouse=self.folder / file.warehouse,
+            since={name: source.since for name, source in file.sources.items() if source.since is not None},
+            sensitive=frozenset(name for name, attribute in file.profile.items() if attribute.sensitive),
+            files={each.path: hashlib.sha256(each.text.encode()).hexdigest() for each in self.documents},
+        )
+
+
+def _files(folder: Path, *, deep: bool = False) -> list[Path]:
+    found: Iterator[Path] = folder.rglob("*") if deep else folder.glob("*")
+    return sorted(
+        path for path in found if path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _is_beside(path: Path) -> bool:
+    """Whether a file under rules/ is no plan: a template, a policy, or a test of a plan."""
+    return path.parts[0] in ("templates", "policies") or path.stem.endswith(".test")

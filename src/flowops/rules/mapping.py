@@ -1,0 +1,95 @@
+"""The field mapping of a source (S1): where each thing that the engine wants stands in the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from flowops.core.plan import Column, TimeField
+from flowops.core.time import Zone
+from flowops.rules.inputs import Inputs, tabular
+from flowops.rules.schema_project import ProjectFile, Source
+
+Path: TypeAlias = "tuple[str, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLayout:
+    """A source's mapping, resolved. `wanted` are the columns that it cannot do without, by the key that names them."""
+
+    name: str
+    user_id: Path
+    event_path: Path
+    event_id: tuple[Path, ...]
+    time: TimeField
+    properties_path: Path | None
+    renamed: Mapping[str, Path]
+    wanted: tuple[tuple[str, Path], ...]
+
+    def path_of(self, name: str) -> Path:
+        """Where a property or attribute stands."""
+        return self.renamed.get(name, (name,))
+
+
+def resolve(project: ProjectFile, name: str, source: Source, inputs: Inputs) -> SourceLayout:
+    """Fill in what the mapping leaves out: the names of S1, where the files could have them."""
+    fields = source.mapping
+    whole = tabular(source.file)  # the dot in a CSV column's name is no path
+
+    def path(text: str) -> Path:
+        return (text,) if whole else tuple(text.split("."))
+
+    events = source.kind == "events"
+    wanted = [("user_id", path(fields.user_id or "user_id"))]
+    event_path: Path = ()
+    if events and source.event is None:
+        event_path = path(fields.event or "event")
+        wanted.append(("event", event_path))
+    event_id: tuple[Path, ...] = ()
+    if fields.event_id is not None:
+        event_id = tuple(path(each) for each in fields.event_id)
+        wanted += [("event_id", each) for each in event_id]
+    elif events and inputs.may_have("event_id"):
+        event_id = (("event_id",),)
+    time = TimeField(None, None, None)
+    if fields.ts is not None or events:
+        unit, zone = (fields.ts.unit, fields.ts.zone) if fields.ts else (None, None)
+        time = TimeField(path(fields.ts.path if fields.ts else "ts"), unit, Zone(zone or project.zone))
+        wanted.append(("ts", time.path or ()))
+    properties: Path | None = None
+    if fields.properties is not None:
+        properties = path(fields.properties)
+        wanted.append(("properties", properties))
+    elif events and not whole and inputs.may_have("properties"):
+        properties = ("properties",)
+    renamed = {key: path(text) for key, text in fields.others.items()}
+    wanted += list(renamed.items())
+    return SourceLayout(
+        name, wanted[0][1], event_path, event_id, time, properties, renamed, tuple(wanted)
+    )  # fmt: skip
+
+
+def events_of(source: Source, events: Iterable[str]) -> list[str]:
+    """Those of the events that the source can produce."""
+    if source.kind != "events":
+        return []
+    return [event for event in events if source.event in (None, event)]
+
+
+def columns_of(
+    project: ProjectFile, layout: SourceLayout, used: Mapping[str, set[str]], attributes: Sequence[str]
+) -> list[Column]:
+    """What to decode of a source: the properties (or attributes) that plans use, numbered."""
+    source = project.sources[layout.name]
+    types: dict[str, str] = {}
+    if source.kind == "profiles":
+        types = {name: project.profile[name].type for name in attributes}
+    else:
+        for event in events_of(source, project.events):
+            declared = project.events[event].properties
+            types |= {name: declared[name] for name in used.get(event, ()) if name in declared}
+        types = dict(sorted(types.items()))
+    return [
+        Column(f"p{number}", name, layout.path_of(name), type_) for number, (name, type_) in enumerate(types.items())
+    ]

@@ -1,0 +1,157 @@
+"""How models read what stands in a file, and how each mistake becomes one finding.
+
+Unknown keys, keys without a value and keys for later are found here; values by the types of the models.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic_core import ErrorDetails
+
+from flowops.rules.document import Document, Loc, Mapping, full_width
+from flowops.rules.fields import as_text
+from flowops.rules.guess import nearest, one_of
+from flowops.rules.later import WORDS, Place, not_yet
+
+M = TypeVar("M", bound=BaseModel)
+
+TEXT, MAPPING = "<text>", "<mapping>"
+_NO_KEYS = frozenset({"[key]", TEXT, MAPPING, "<event>", "<absence>"})  # of pydantic's places, not of the file's
+
+
+def text_or_mapping(value: Any) -> str:
+    """The discriminator of what may be a word or a mapping, so that only the one that was meant complains."""
+    return TEXT if isinstance(value, str) else MAPPING
+
+
+class Model(BaseModel):
+    """A mapping of the language. `place` names its row in the table of keys for later."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
+
+    place: ClassVar[Place | None] = None
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The keys as they are written."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, Mapping) or not isinstance(info.context, _Reading):
+            return data
+        return info.context.known(data, cls.keys(), not_yet(cls.place))
+
+
+class _Reading:
+    """One pass over one document: what was already said, so that one mistake gets one message."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.cut = False  # a comma cut a text off: what is left of it is not what was meant
+        self.told: set[Loc] = set()  # nothing more is said about these places
+        self.partial: set[Loc] = set()  # mappings of which keys were refused: more may be missing because of that
+
+    def known(self, data: Mapping, keys: list[str], later: frozenset[str]) -> Mapping:
+        """The mapping without the keys that were complained of."""
+        kept = Mapping()
+        kept.loc, kept.node = data.loc, data.node
+        for key, value in data.items():
+            loc = (*data.loc, key)
+            if key in keys:
+                if value is None:
+                    self.empty(loc)
+                else:
+                    kept[key] = value
+            elif not self.comma(data, key):
+                self.unknown(loc, key, keys, later)
+        return kept
+
+    def unknown(self, loc: Loc, key: str, keys: list[str], later: frozenset[str]) -> None:
+        if key in later:
+            hint = "leave it out in this version"
+            self.document.report_key("FO104", loc, f"`{key}` is not supported yet", hint=hint)
+            self.partial.add(loc[:-1])
+        elif (wide := full_width(key)) is not None:
+            at, instead = wide
+            self.document.report_key("FO003", loc, f"full-width `{key[at]}`", key, f"write `{instead}`")
+            self.partial.add(loc[:-1])
+        else:
+            self.document.report_key("FO101", loc, f"unknown key `{key}`", hint=one_of(key, keys))
+            near = nearest(key, keys)
+            if near:
+                self.told.add((*loc[:-1], near))
+
+    def empty(self, loc: Loc) -> None:
+        self.told.add(loc)
+        self.document.report_key("FO103", loc, f"`{loc[-1]}` has no value", hint="say one, or leave the key out")
+
+    def comma(self, data: Mapping, key: str) -> bool:
+        """Whether an unknown key is the rest of a text that a comma cut off; then it is reported."""
+        if data[key] is not None or not data.node.flow:
+            return False
+        names = list(data)
+        before = names[names.index(key) - 1] if names[0] != key else None
+        if before is None or not isinstance(data[before], str):
+            return False
+        if full_width(key) is not None or key.isidentifier():
+            return False
+        got = f"{before}: {data[before]}, {key}"
+        hint = f'quote the text: {before}: "{data[before]}, {key}"'
+        self.document.report_key("FO004", (*data.loc, key), f"comma in `{before}` inside {{ }}", got, hint)
+        self.told.add((*data.loc, before))
+        self.cut = True
+        return True
+
+    def complain(self, error: ErrorDetails) -> None:
+        """Turn one of pydantic's errors into a finding."""
+        loc = self.document.written(tuple(step for step in error["loc"] if str(step) not in _NO_KEYS))
+        kind, got, context = error["type"], error["input"], error.get("ctx", {})
+        if any(loc[: len(told)] == told for told in self.told):
+            return
+        document = self.document
+        shown = got if isinstance(got, str) else None
+        if kind.startswith("FO"):
+            at_key = error["loc"][-1:] == ("[key]",)
+            report = document.report_key if at_key or got is None else document.report
+            report(kind, loc, str(context["what"]), shown, context.get("hint"))
+        elif kind == "missing":
+            if loc[:-1] not in self.partial:
+                document.report("FO102", loc[:-1], f"`{loc[-1]}` is missing", hint=f"add `{loc[-1]}:` here")
+        elif got is None:
+            document.report_key("FO103", loc, f"`{loc[-1]}` has no value", hint="say one, or leave the key out")
+        elif kind == "literal_error":
+            word = next((str(step) for step in reversed(loc) if isinstance(step, str)), "")
+            if got in WORDS.get(word, ()):
+                document.report("FO104", loc, f"`{word}: {got}` is not supported yet", hint="leave it out")
+            else:
+                document.report("FO106", loc, f"`{got}` is not understood here", shown, str(context["expected"]))
+        elif kind in ("too_short", "too_long"):
+            document.report("FO102", loc, f"`{loc[-1]}` needs at least one entry")
+        else:
+            wanted = {"list": "a list", "dict": "a mapping", "model": "a mapping"}.get(kind.split("_")[0], "a text")
+            document.report("FO105", loc, f"{wanted} is needed here, not {_shape(got)}", shown)
+
+
+def _shape(got: Any) -> str:
+    return "a list" if isinstance(got, list) else "a mapping" if isinstance(got, dict) else "a text"
+
+
+def read_model(model: type[M], document: Document, data: Any, loc: Loc = ()) -> M | None:
+    """Validate (a part of) a document, adding every finding to it. None where what is left makes no sense."""
+    reading = _Reading(document)
+    try:
+        value = model.model_validate(data, context=reading)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            detail["loc"] = (*loc, *detail["loc"])
+            reading.complain(detail)
+        return None
+    return None if reading.cut else value
+
+
+Word = BeforeValidator(as_text)
+"""Put before a `Literal`, so that a mapping or list in its place is told as such."""
