@@ -1,0 +1,52 @@
+"""`flowops init`: a starter project that runs at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FILES = {
+    "flowops.yaml": "flowops.yaml",
+    "rules/unfinished-order.yaml": "rules/unfinished-order.yaml",
+    "gitignore": ".gitignore",
+}
+"""Of the starter folder -> of the project."""
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where; left out: here.", show_default=False)
+    ] = Path(),
+) -> None:
+    """Write a starter project: a plan, and a small made-up shop log to run it on."""
+    from importlib.resources import files
+
+    from flowops.cli.shop_log import write_shop_log
+    from flowops.errors import ConfigError
+
+    taken = [name for name in (*FILES.values(), "data", "rules") if (folder / name).exists()]
+    if taken:
+        raise ConfigError(
+            f"{folder.absolute()} already has {', '.join(taken)}; nothing was written\n"
+            "  try: a new folder: `flowops init shop`"
+        )
+    starter = files("flowops.cli").joinpath("starter")
+    try:
+        (folder / "rules").mkdir(parents=True)
+        (folder / "data").mkdir()
+        for source, target in FILES.items():
+            (folder / target).write_bytes(starter.joinpath(source).read_bytes())
+        events = write_shop_log(folder / "data")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder.absolute()}: {error.strerror or error}") from error
+    enter = "" if folder == Path() else f"  cd {folder}\n"
+    sys.stdout.write(
+        f"A project is in {folder.absolute()}: one plan, and {events:,} made-up events of four days.\nNext:\n{enter}"
+        "  flowops lint      # are the rules right?\n"
+        "  flowops replay    # run them over the log\n"
+        "  flowops report    # what came of it\n"
+        "Then change rules/unfinished-order.yaml and replay again with --fresh.\n"
+    )
