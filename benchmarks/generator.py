@@ -13,7 +13,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 VERSION = 1
@@ -94,7 +94,7 @@ def _write(log: Log, folder: Path) -> None:
     files = [(folder / f"web-{part}.jsonl").open("w", encoding="ascii", newline="\n") for part in range(log.parts)]
     try:
         lines = log.lines()
-        while chunk := [line for line, _ in zip(lines, range(CHUNK * log.parts), strict=False)]:
+        while chunk := list(islice(lines, CHUNK * log.parts)):
             for part, file in enumerate(files):
                 file.write("".join(chunk[part :: log.parts]))
     finally:

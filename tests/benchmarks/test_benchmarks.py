@@ -157,9 +157,11 @@ def test_j2_is_j1_with_caps_and_a_goal(events: Events, log: Path) -> None:
 
 def test_a_fifth_of_the_events_ends_in_a_dispatch(tmp_path: Path) -> None:
     """J1 is the dense job; J1s is one category of 24 of it."""
-    (path,) = generator.make(Log("day", 20_000, 2_000), tmp_path)
-    assert 0.18 < answer("J1", path)[1]["dispatches"] / 20_000 < 0.22
-    assert answer("J1s", path)[1]["dispatches"] < 20_000 / 24 / 2
+    events = generator.CHUNK + 5_000
+    (path,) = generator.make(Log("day", events, events // 10), tmp_path)
+    assert len(path.read_text().splitlines()) == events
+    assert 0.18 < answer("J1", path)[1]["dispatches"] / events < 0.22
+    assert answer("J1s", path)[1]["dispatches"] < events / 24 / 2
 
 
 @pytest.mark.parametrize("job", ["J1", "J1s"])
