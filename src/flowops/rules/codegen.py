@@ -47,7 +47,7 @@ class Writer:
             case Is(what="false"):
                 return self.falsity(node.arg)
             case Is():
-                return f"({self.value(node.arg)} is None)"
+                return f"({self.value(node.arg)} is None)" if nullable(node.arg) else "False"
             case Case():
                 return self._case(node, self.truth)
         return f"({self.value(node)} is True)"

@@ -190,7 +190,6 @@ _TIME_PARTS: dict[str, Callable[[Micros], int]] = {
 }
 _PERIODS: dict[str, Callable[[int], int]] = {
     "day": lambda days: days,
-    "week": lambda days: (days + 3) // 7,
     "month": lambda days: civil(days)[0] * 12 + civil(days)[1],
     "year": lambda days: civil(days)[0],
 }

@@ -59,7 +59,6 @@ _REFUSED: dict[type[exp.Expr], tuple[str, str | None]] = {
     exp.Pow: ("a power", None),
     exp.RegexpLike: ("`~`", "use `regexp_matches(text, 'pattern')`"),
     exp.SimilarTo: ("`similar to`", "use `regexp_matches(text, 'pattern')`"),
-    exp.Bracket: ("`name[n]` (an earlier taking of a step)", None),
     exp.Interval: ("an interval", "compare with `date_diff('day', a, b)` or `date_sub('hour', a, b)`"),
     exp.Select: ("a query", None),
     exp.Subquery: ("a query", None),
@@ -147,6 +146,9 @@ class Reader:
         reader = self._READERS.get(kind)
         if reader is not None:
             return reader(self, tree, at)
+        if tree.find(exp.Bracket):
+            what = f"`{self._sql(tree)}`: an earlier taking of a step"
+            raise ExpressionError("filter-unsupported", f"{what} is not supported yet", at)
         what, hint = _REFUSED.get(kind, (f"`{tree.sql(dialect='duckdb')}`", None))
         raise ExpressionError("filter-unsupported", f"{what} is not supported in filters", at, hint)
 

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial, wraps
-from typing import Any, TypeAlias
+from io import StringIO
+from typing import Any, TextIO, TypeAlias
 from zoneinfo import ZoneInfo
 
-from liquid import BoundTemplate, Environment, FalsyStrictUndefined, Mode
+from liquid import BoundTemplate, Environment, FalsyStrictUndefined, Mode, RenderContext
 from liquid.builtin.content import ContentNode
 from liquid.builtin.expressions import FilteredExpression, Path, PositionalArgument
 from liquid.builtin.expressions.primitive import IntegerLiteral, StringLiteral
 from liquid.builtin.output import OutputNode
 from liquid.exceptions import FilterArgumentError, LiquidError, UndefinedError
+from liquid.output import LimitedStringIO
 from liquid.undefined import is_undefined
 
 from flowops.core.plan import Renderer
@@ -84,10 +86,33 @@ class _Missing(FalsyStrictUndefined):
     force_liquid_default = True
 
 
+_MAX_BYTES = 1 << 20
+
+
+class _Buffer(LimitedStringIO):
+    """The library's, but it leaves line ends as they are: by default a limited buffer makes newlines of CR and CRLF."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit, newline="\n")
+
+
+class _Context(RenderContext):
+    def get_buffer(self, buf: TextIO | None = None) -> StringIO:
+        return _Buffer(_MAX_BYTES - (buf.size if isinstance(buf, LimitedStringIO) else 0))
+
+
+class _Template(BoundTemplate):
+    context_class = _Context
+
+    def _get_buffer(self) -> StringIO:
+        return _Buffer(_MAX_BYTES)
+
+
 class _Liquid(Environment):
+    template_class = _Template
     loop_iteration_limit = 10_000
-    output_stream_limit = 1 << 20
-    local_namespace_limit = 1 << 20
+    output_stream_limit = _MAX_BYTES
+    local_namespace_limit = _MAX_BYTES
 
 
 def _guarded(filter_: Callable[..., Any]) -> Callable[..., Any]:
