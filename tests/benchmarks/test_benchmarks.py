@@ -20,7 +20,10 @@ import measure
 import per_user_bytewax
 import projects
 import run
+from flowops.core.plan import AbsenceTrigger
+from flowops.rules.load import load_project
 from generator import Log
+from tables import Bar, bars_sheet, fill_in
 
 HOUR = 3_600_000
 
@@ -174,6 +177,17 @@ def test_the_flow_keyed_by_user_agrees_where_the_log_is_in_order(job: str, event
     assert sent == answer(job, path)[0]
 
 
+@pytest.mark.parametrize("job", ["J1", "J1s", "J2", "J100", "touched"])
+def test_the_projects_are_what_operators_would_write(job: str, log: Path, tmp_path: Path) -> None:
+    """The engine's side of a benchmark is plain YAML: it loads, and says what the loop does."""
+    compiled = load_project(projects.write_project(tmp_path / job, job, [log])).project
+    assert len(compiled.plans) == (100 if job == "J100" else 1)
+    for plan in compiled.plans:
+        assert isinstance(plan.trigger, AbsenceTrigger)
+        assert plan.trigger.within == (6 if job == "touched" else 1) * 3_600_000_000
+    assert len(compiled.plans[0].caps) == (2 if job == "J2" else 0)
+
+
 def test_answers_are_compared_whatever_their_order_and_way_of_writing_time(tmp_path: Path) -> None:
     """The engine writes ISO 8601, the loops milliseconds; one message to another user, or twice, is a difference."""
 
@@ -211,3 +225,19 @@ def test_settled_memory_leaves_out_loading_and_leaving() -> None:
     assert measure.Run(1.0, 1.0, 900, "", sizes).settled() == 102
     with pytest.raises(measure.CommandError, match="too short"):
         measure.Run(0.01, 0.01, 900, "").settled()
+
+
+def test_figures_stand_between_the_marks_of_the_page(tmp_path: Path) -> None:
+    """The page is filled in by the run that measured; what people wrote around the figures stays."""
+    page = tmp_path / "performance.md"
+    marks = "<!-- figures: begin -->\n{}<!-- figures: end -->"
+    page.write_text(f"before\n{marks.format('old')}\nafter\n")
+    bars = [Bar("fast", 0.5, 0.4), Bar("small", 500, 400, at_most=True, unit="B")]
+    fill_in(page, [bars_sheet(bars)], "On a machine.")
+    rows = "| fast | 0.50 x | >= 0.40 x | pass |\n| small | 500 B | <= 400 B | FAIL |\n"
+    table = f"| what | measured | bar | kept |\n| --- | ---: | ---: | --- |\n{rows}"
+    filled = marks.format(f"\nOn a machine.\n\n{table}\n")
+    assert page.read_text() == f"before\n{filled}\nafter\n"
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="figures: begin"):
+        fill_in(page, [], "")
