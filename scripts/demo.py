@@ -20,8 +20,8 @@ WEEKS = """
                  where plan = 'win-back' group by all),
         back as (select date_trunc('week', day) as week, count(distinct (task, user_id)) as attained from goal_events
                  where plan = 'win-back' group by all)
-    select strftime(week, '%Y-%m-%d') as week, messages, coalesce(attained, 0) as attained
-    from sent left join back using (week) order by week
+    select strftime(week, '%-d %b') as week, messages, coalesce(attained, 0) as attained
+    from sent left join back using (week) order by sent.week
 """
 QUERY = """
 select
@@ -45,6 +45,10 @@ def main(project: Path) -> None:
     flowops(project, "replay", "--fresh")
     say(f"That took {time.perf_counter() - started:.0f} s. What came of it, plan by plan:")
     flowops(project, "report")
+    say(
+        "In 2017 nobody was sent any of these messages: who came back did so unasked, and a lift above is chance.",
+        "With messages that are sent, the same tables tell what they were worth.",
+    )
     plot(json.loads(flowops(project, "sql", WEEKS, "--format", "json", quiet=True)))
     say(
         f"Every decision, message and goal is in {project / 'warehouse' / 'outcomes.duckdb'}: open it with any DuckDB",
@@ -93,9 +97,11 @@ def plot(weeks: list[dict[str, str | int]]) -> None:
         curve.lines()
         curve.label(label)
         figure.draw(curve)
-    figure.ruler("y").lim(0, None)
+    levels = list(range(0, max(int(week["messages"]) for week in weeks) + 100, 100))
+    figure.ruler("y").lim(0, levels[-1])
+    figure.ruler("y").ticks(levels, [str(level) for level in levels])
     figure.ruler("x").ticks(places[::8], [str(week["week"]) for week in weeks[::8]])
-    say("")
+    sys.stdout.write("\n")
     figure.show(colorless=not sys.stdout.isatty())
 
 

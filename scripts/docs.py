@@ -2,6 +2,7 @@
 """Write the generated pages of docs/, or with `--check` fail where one is out of date: `make docs`, `make lint`.
 
 - docs/commands.md: what `flowops --help` and the help of each command print
+- docs/lint.md: the register of the linter's findings
 """
 
 import os
@@ -22,7 +23,8 @@ Generated from `--help` by `make docs`: do not edit.
 def main(check: bool) -> int:
     """Write the pages, or compare them; the exit code."""
     outdated = 0
-    for path, text in {ROOT / "docs" / "commands.md": commands()}.items():
+    for name, text in {"commands.md": commands(), "lint.md": findings()}.items():
+        path = ROOT / "docs" / name
         if path.exists() and path.read_text() == text:
             continue
         if check:
@@ -45,21 +47,30 @@ def commands() -> str:
     return HEAD + "".join(f"\n## {title}\n\n```text\n{text}\n```\n" for title, text in sections)
 
 
+def findings() -> str:
+    """The page of findings."""
+    return output_of(sys.executable, "-m", "flowops.rules.findings")
+
+
 def help_of(*arguments: str) -> str:
-    """What the help says, 100 columns wide, without colour."""
+    """What the help says."""
+    lines = output_of(FLOWOPS, *arguments, "--help").strip("\n").splitlines()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def output_of(*command: str | Path) -> str:
+    """What a command prints, without colour and whatever the terminal. One that fails ends this program."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
-        "COLUMNS": "100",
+        "COLUMNS": "80",
         "TERM": "dumb",
         "NO_COLOR": "1",
         "LANG": "C.UTF-8",
     }
-    done = subprocess.run(  # noqa: S603
-        [FLOWOPS, *arguments, "--help"], capture_output=True, text=True, env=environment, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
     if done.returncode:
-        sys.exit(f"flowops {' '.join(arguments)} --help failed:\n{done.stdout}{done.stderr}")
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 if __name__ == "__main__":
