@@ -187,7 +187,7 @@ class PlanChecker:
     def expression(self, loc: Loc, text: str, scope: Scope, *, condition: bool = False) -> Checked | None:
         """Check an expression; None, and a finding at its place, where it is wrong."""
         try:
-            return check_condition(text, scope) if condition else check(text, scope)
+            checked = check(text, scope)
         except ExpressionError as error:
             code = _EXPRESSION_CODES[error.code]
             wide = full_width(text)
@@ -195,6 +195,11 @@ class PlanChecker:
                 code = "FO003"
             self.document.report(code, loc, error.message, text, error.hint, offset=error.offset)
             return None
+        if condition and checked.type != "boolean":
+            what = f"a filter must be true or false, this is {checked.type}"
+            self.document.report("FO405", loc, what, text, "compare it with something")
+            return None
+        return checked
 
     def audience(self, loc: Loc, block: Audience) -> None:
         """Check each condition at its own place."""
@@ -297,7 +302,9 @@ class PlanChecker:
         except TemplateProblem as problem:
             lines = text.text.split("\n")
             offset = sum(len(line) + 1 for line in lines[: problem.line - 1]) + problem.column - 1
-            text.document.report("FO411", text.loc, problem.message, text.text, problem.hint, offset=offset)
+            text.document.report(
+                "FO411", text.loc, problem.message, lines[problem.line - 1], problem.hint, offset=offset
+            )
             return None
 
 
@@ -316,6 +323,8 @@ def _texts(document: Document, loc: Loc, value: Any) -> dict[str, _Text]:
             document.report_key(
                 "FO004", place, f"comma in `{before}` inside {{ }}", got, f'quote it: {before}: "{got}"'
             )
+        elif text is None and (wide := full_width(name)) is not None:
+            document.report_key("FO003", place, f"full-width `{name[wide[0]]}`", name, f"write `{wide[1]}`")
         elif text is None:
             document.report_key("FO103", place, f"`{name}` has no value", hint="say one, or leave the key out")
         elif isinstance(text, str):

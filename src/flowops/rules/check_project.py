@@ -110,7 +110,11 @@ def check_inputs(
             if lacking is not None:
                 has = sorted(inputs[name].columns[lacking])
                 what = f"`{lacking.name}` has no column `{path[0]}`, which `{key}` is read from"
-                document.report("FO503", (*loc, "fields", key), what, hint=one_of(path[0], has))
+                named = source.mapping.model_fields_set | set(source.mapping.others)
+                hint = (
+                    one_of(path[0], has) if key in named else f"name it: `fields: {{{key}: COLUMN}}`; {one_of('', has)}"
+                )
+                document.report("FO503", (*loc, "fields", key), what, hint=hint)
         if (
             source.kind == "profiles"
             and source.mapping.ts is None

@@ -23,6 +23,7 @@ _DEEPEST = 50
 _LARGEST = 1 << 20
 _FULL_WIDTH = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()}
 _FULL_WIDTH |= {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u3000": "a space"}
+_COMMA = re.compile(r"\{[^{}]*?([\w-]+):\s+(?!['\"])[^{},\[\]'\"]*\((?:[^(){},]|'[^']*')*,")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -72,6 +73,7 @@ class Document:
     ) -> None:
         """Add a finding at the value at `loc` (its nearest parent where there is none), `offset` characters into it."""
         line, column = self.place(loc, offset)
+        got = " ".join(got.split()) if got else None
         self.findings.append(finding(code, self.path, line, column, what, got=got, hint=hint))
 
     def report_key(self, code: str, loc: Loc, what: str, got: str | None = None, hint: str | None = None) -> None:
@@ -287,6 +289,13 @@ def _explain(document: Document, error: yaml.YAMLError) -> None:
             hint = f"write {instead if instead == 'a space' else f'`{instead}`'}, or quote the text"
             document.findings.append(
                 finding("FO003", document.path, number + 1, at + 1, what, got=line.strip(), hint=hint)
+            )
+            return
+        if (comma := _COMMA.search(line)) is not None:
+            hint = "quote the text, or write the block over several lines"
+            what = f"comma in `{comma[1]}` inside {{ }}"
+            document.findings.append(
+                finding("FO004", document.path, number + 1, comma.end(), what, got=line.strip(), hint=hint)
             )
             return
     got = lines[mark.line].strip() if mark.line < len(lines) else ""

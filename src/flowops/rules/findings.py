@@ -168,7 +168,7 @@ def render(findings: Sequence[Finding]) -> str:
     lines: list[str] = []
     for each in findings:
         lines.append(f"{each.place}: {each.severity} {each.code}: {each.what}")
-        if each.got is not None:
+        if each.got and f"`{each.got}`" not in each.what:
             lines.append(f"    got: {each.got}")
         if each.hint is not None:
             lines.append(f"    try: {each.hint}")
@@ -188,8 +188,8 @@ def document_codes() -> str:
     return (
         "# What lint finds\n\n"
         "Made from the register in `flowops.rules.findings`: `python -m flowops.rules.findings > docs/lint.md`.\n"
-        "Errors keep a project from running; warnings do not. Each finding is printed with its file, line and column, what\n"
-        "was got and what to try; `flowops lint --json` prints the same for programs.\n\n"
+        "Errors keep a project from running; warnings do not. Each finding is printed with its file, line and column,\n"
+        "what was got and what to try; `flowops lint --json` prints the same for programs.\n\n"
         "| code | severity | finding | meaning |\n|---|---|---|---|\n" + rows + "\n"
     )
 

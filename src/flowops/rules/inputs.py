@@ -57,7 +57,7 @@ def look_at(folder: Path, patterns: Sequence[str]) -> Inputs:
         if not found:
             what = "no file matches" if has_magic(pattern) else "there is no file"
             inputs.problems.append(
-                Problem("FO501", entry, f"{what} `{pattern}`", f"paths start at the project's folder, {folder.name}/")
+                Problem("FO501", entry, f"{what} `{pattern}`", "paths start at the folder of flowops.yaml")
             )
         for path in found:
             if path in inputs.files:

@@ -114,6 +114,8 @@ class _Reading:
             return
         document = self.document
         shown = got if isinstance(got, str) else None
+        if kind in ("FO102", "FO107") and loc in self.partial:
+            return
         if kind.startswith("FO"):
             at_key = error["loc"][-1:] == ("[key]",)
             report = document.report_key if at_key or got is None else document.report

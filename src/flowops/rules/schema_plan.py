@@ -109,8 +109,7 @@ class AbsenceTrigger(EventTrigger):
 def _trigger_kind(value: Any) -> str:
     """S13 if anything speaks for it, so that what lacks is told in its words."""
     keys = set(value) if isinstance(value, Mapping) else set()
-    counts = {"times", "distinct", "sum", "reaches"} & keys
-    return "<absence>" if "without" in keys or ({"within", "repeat"} & keys and not counts) else "<event>"
+    return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
 
 
 def _trigger(value: Any) -> Any:
@@ -151,10 +150,10 @@ class Experiment(Model):
             refuse("FO202", "a holdout of 100% leaves nobody to send to", "less than 100%")
         if not self.holdout and not self.variants:
             refuse("FO102", "an experiment needs `holdout` or `variants`", "{holdout: 10%}")
-        total = sum(self.variants.values())
+        total = sum(self.variants.values(), Decimal(0))
         if self.variants and total != 1:
             hint = "the holdout is taken off before: variants divide the rest"
-            refuse("FO209", f"the variants' shares sum to {total * 100:f}%, not 100%", hint)
+            refuse("FO209", f"the variants' shares sum to {(total * 100).normalize():f}%, not 100%", hint)
         if any(not share for share in self.variants.values()):
             refuse("FO202", "a variant with a share of 0%", "leave the variant out")
         return self
