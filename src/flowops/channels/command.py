@@ -11,6 +11,8 @@ from flowops.core.time import isoformat
 def to_json(dispatch: Dispatch) -> bytes:
     """One JSON object, without a line end. Times are ISO 8601 in UTC; `content` holds the rendered fields."""
     decision = dispatch.decision
+    triggered_at = isoformat(decision.triggered_at)
+    decided_at = triggered_at if decision.decided_at == decision.triggered_at else isoformat(decision.decided_at)
     return orjson.dumps(
         {
             "dispatch_id": dispatch.dispatch_id,
@@ -24,8 +26,8 @@ def to_json(dispatch: Dispatch) -> bytes:
             "step": decision.step,
             "variant": decision.variant,
             "evidence": decision.evidence,
-            "triggered_at": isoformat(decision.triggered_at),
-            "decided_at": isoformat(decision.decided_at),
+            "triggered_at": triggered_at,
+            "decided_at": decided_at,
             "expires_at": None if decision.expires_at is None else isoformat(decision.expires_at),
         }
     )

@@ -6,10 +6,11 @@ Arrow schema from them: the aliases below say how a column is stored.
 
 from __future__ import annotations
 
-from datetime import date
+from functools import lru_cache
 from typing import Annotated, NamedTuple, TypeAlias
 
 from flowops.core.records import DeadLetter, LateRecord
+from flowops.core.time import isodate
 
 Id: TypeAlias = Annotated[str, "id"]
 """High cardinality text: ids, user ids."""
@@ -141,6 +142,7 @@ def dispatch_id(trigger_id: str, step: str, channel: str) -> str:
     return f"{trigger_id}-{step}-{channel}"
 
 
+@lru_cache(maxsize=4096)
 def task_id(plan: str, day: int) -> str:
     """The task of a triggered plan: one per day, in the plan's zone, of the trigger (S18a)."""
-    return f"{plan}@{date.fromordinal(719_163 + day).isoformat()}"
+    return f"{plan}@{isodate(day)}"

@@ -156,8 +156,9 @@ class Shard:
         for hit in hits:
             listener = listeners[hit]
             if isinstance(listener, Cancel):
-                if user.instances:
-                    matchers.absence.cancel(listener, user, profile, record)
+                trigger = self.project.plans[listener.plan].trigger
+                if user.instances and isinstance(trigger, AbsenceTrigger):
+                    matchers.absence.cancel(trigger, listener, user, profile, record)
             elif isinstance(listener, Start):
                 if ts < at:  # late: never starts a trigger (S9)
                     continue
@@ -237,11 +238,9 @@ class Shard:
         """Arm the user for what is due next: an instance, the end of a goal window, or being forgotten."""
         due = NEVER
         for instance in user.instances:
-            if instance.due < due:
-                due = instance.due
+            due = min(due, instance.due)
         for window in user.windows:
-            if window.closes < due:
-                due = window.closes
+            due = min(due, window.closes)
         if due == NEVER and (user.sends or user.entries):
             due = self._forget(user, now)
         if due < NEVER:

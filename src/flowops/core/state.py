@@ -111,15 +111,16 @@ def decode_frame(data: bytes) -> Frame:
 class Users:
     """The users of one shard: bytes at rest, `User` objects while they are worked on."""
 
-    __slots__ = ("_rest", "_touched", "open")
+    __slots__ = ("_new", "_rest", "_touched", "open")
 
     def __init__(self) -> None:
         self._rest: dict[str, bytes] = {}
+        self._new = 0  # open, and not known when last at rest
         self._touched: set[str] = set()  # changed since the last snapshot and at rest again
         self.open: dict[str, User] = {}
 
     def __len__(self) -> int:
-        return len(self._rest.keys() | self.open.keys()) if self.open else len(self._rest)
+        return len(self._rest) + self._new
 
     def find(self, user_id: str) -> User | None:
         """The user, opened, or None if nothing is known of it. Whoever changes it need do nothing more."""
@@ -134,6 +135,7 @@ class Users:
     def create(self, user_id: str) -> User:
         """A new user, of whom nothing was known."""
         user = self.open[user_id] = User()
+        self._new += 1
         return user
 
     def armed(self, user_id: str) -> Micros:
@@ -151,6 +153,7 @@ class Users:
                 rest[user_id] = _encode_user(user)
         self._touched.update(self.open)
         self.open.clear()
+        self._new = 0
 
     def changes(self) -> dict[str, bytes | None]:
         """What changed since this was last called; None for users who are gone. Leaves all users at rest."""

@@ -6,6 +6,7 @@ Everything takes and gives microseconds since the epoch (`Micros`). Nothing in h
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_LOCAL = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock's reading has no zone
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _QUARTER = 15 * MINUTE
+_MINUTES = tuple(f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(1440))
 _ONE_MICRO = timedelta(microseconds=1)
 _FIRST = -62_135_510_400 * SECOND  # 0001-01-02: datetime's range with a day to spare for the offset
 _LAST = 253_402_214_400 * SECOND  # 9999-12-31
@@ -114,8 +116,19 @@ def to_datetime(ts: Micros) -> datetime:
 
 
 def isoformat(ts: Micros) -> str:
-    """`2022-04-21T10:00:00Z`, with a fraction only where there is one."""
-    return to_datetime(ts).isoformat().replace("+00:00", "Z")
+    """`2022-04-21T10:00:00Z`, with a fraction of six digits only where there is one."""
+    second, fraction = divmod(ts, SECOND)
+    day, second = divmod(second, 86_400)
+    minute, second = divmod(second, 60)
+    if fraction:
+        return f"{isodate(day)}{_MINUTES[minute]}{second:02}.{fraction:06}Z"
+    return f"{isodate(day)}{_MINUTES[minute]}{second:02}Z"
+
+
+@lru_cache(maxsize=4096)
+def isodate(day: int) -> str:
+    """A day, in days since 1970-01-01, as `2022-04-21`."""
+    return date.fromordinal(_EPOCH_ORDINAL + day).isoformat()
 
 
 _ZONES: dict[str, Zone | None] = {}

@@ -55,8 +55,9 @@ class Timers:
         while order and order[0] * BUCKET <= until:
             bucket = heappop(order)
             self._opened = bucket
-            for user_id in self._buckets.pop(bucket):
-                due = armed(user_id)
-                if due // BUCKET == bucket:
-                    heappush(self.ready, (due, user_id))
+            begin, end = bucket * BUCKET, bucket * BUCKET + BUCKET
+            self.ready += [
+                (due, user_id) for user_id in self._buckets.pop(bucket) if begin <= (due := armed(user_id)) < end
+            ]
+            self.ready.sort()  # a sorted list is a heap
         self.boundary = order[0] * BUCKET if order else NEVER

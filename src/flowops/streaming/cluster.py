@@ -37,7 +37,7 @@ def run(settings: Settings, state: StateFolder, tick: Callable[[], None]) -> boo
         stack.callback(_kill_all, workers)
         stop = stack.enter_context(_forward_signals(workers))
         for number in range(settings.processes):
-            order = msgspec.json.encode((settings, number, addresses)).decode()
+            order = msgspec.json.encode((settings, number, addresses), enc_hook=str).decode()
             command = [sys.executable, "-m", "flowops.streaming.worker", order]
             workers.append(subprocess.Popen(command, stderr=words[number], pass_fds=[state.lock_handle]))  # noqa: S603
         _wait(workers, words, tick)

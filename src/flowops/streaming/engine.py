@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import threading
@@ -29,6 +30,7 @@ from flowops.warehouse.outcomes import FILE, publish
 from flowops.warehouse.segments import found, root
 
 _TICK = 0.2
+_COLLECT_AFTER = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def run_worker(
     """Run the dataflow in this process, alone or as number `process` of a cluster; whether it was told to stop."""
     with _stop_signals() as stopping:
         flow = dataflow(job, settings, state, stopping.is_set)
+        gc.set_threshold(_COLLECT_AFTER, 20, 100)  # what a run makes seldom has cycles
         try:
             cli_main(
                 flow,

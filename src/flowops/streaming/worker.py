@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -15,7 +16,7 @@ from flowops.streaming.statefolder import StateFolder
 
 def main(order: str) -> int:
     """Run the worker that `order`, (settings, number, addresses) as JSON, describes; the exit code."""
-    settings, number, addresses = msgspec.json.decode(order, type=tuple[Settings, int, list[str]])
+    settings, number, addresses = msgspec.json.decode(order, type=tuple[Settings, int, list[str]], dec_hook=_path)
     try:
         job = load_job(settings.folder)
         state = StateFolder(job.config.state)
@@ -25,6 +26,10 @@ def main(order: str) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
+
+
+def _path(kind: type, value: str) -> Path:  # noqa: ARG001 - the only type that JSON does not know
+    return Path(value)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowops.core.matchers.keys import key_of
 from flowops.core.plan import AbsenceTrigger, Attributes, Cancel, Plan
 from flowops.core.records import Micros, Record, Values
-from flowops.core.state import DELAY, WAIT, Instance, User
+from flowops.core.state import DELAY, HELD, WAIT, Instance, User
 
 
 def begin(
@@ -26,10 +26,11 @@ def begin(
     return instance
 
 
-def cancel(cancel: Cancel, user: User, profile: Attributes, record: Record) -> None:
-    """End every wait of the plan that this B matches: `[tA, tA + W)`, by key, by its filter (S13, S17a).
+def cancel(trigger: AbsenceTrigger, cancel: Cancel, user: User, profile: Attributes, record: Record) -> None:
+    """End every instance of the plan that this B matches: `[tA, tA + W)`, by key, by its filter (S13, S17a).
 
-    A late B counts as of its own time, if what it cancels still waits (S9). The event that began a wait never ends it.
+    A late B counts as of its own time, if what it cancels still waits, be it out its delay (S9). The event that began a
+    wait never ends it.
     """
     _, _, _, ts, event_id, values, _ = record
     key = key_of(cancel.key, values) if cancel.key else None
@@ -39,9 +40,9 @@ def cancel(cancel: Cancel, user: User, profile: Attributes, record: Record) -> N
         instance
         for instance in user.instances
         if not (
-            instance.kind == WAIT
-            and instance.plan == cancel.plan
-            and instance.since <= ts < instance.due
+            instance.plan == cancel.plan
+            and instance.kind != HELD
+            and instance.since <= ts < instance.since + trigger.within
             and instance.key == key
             and event_id not in instance.evidence
             and (cancel.where is None or cancel.where(values, (instance.captured,), profile, ts, None))
