@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowops.cli.options import AsJson, Project
 from flowops.cli.sql import warehouse_of
 from flowops.errors import ConfigError, RunError
 
@@ -22,8 +22,8 @@ WIDE = 110
 
 def command(
     plan: Annotated[str | None, typer.Argument(help="Only this plan.", show_default=False)] = None,
-    project: Annotated[Path | None, typer.Option("--project", help="The project's folder.", metavar="DIR")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data.")] = False,
+    project: Project = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show goal attainment and losses."""
     from rich.console import Console

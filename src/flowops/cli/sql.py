@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flowops.cli.options import AsJson, Project
 from flowops.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,19 +23,28 @@ SHOWN = 200
 
 
 def warehouse_of(project: Path | None) -> tuple[Path, str]:
-    """The project's warehouse folder and zone. Raises ConfigError where there is no project."""
-    start = (project or Path.cwd()).resolve()
-    for folder in (start, *start.parents) if project is None else (start,):
-        if (folder / "flowops.yaml").is_file():
-            return folder / "warehouse", "UTC"
-    raise ConfigError(f"{start}: no flowops.yaml here or above; go to a project, or name it with --project DIR")
+    """The project's warehouse folder and zone. Plans are not read: outcomes can be seen while one of them is wrong.
+
+    Raises ConfigError where there is no project, or where its flowops.yaml cannot be read.
+    """
+    from flowops.rules.document import read_document
+    from flowops.rules.load import PROJECT_FILE, find_project
+    from flowops.rules.schema import read_model
+    from flowops.rules.schema_project import ProjectFile
+
+    folder = find_project(project or Path.cwd())
+    document = read_document(folder, folder / PROJECT_FILE)
+    file = read_model(ProjectFile, document, document.data()) if document.root else None
+    if file is None:
+        raise ConfigError(f"{folder / PROJECT_FILE} cannot be read; `flowops lint` says what is wrong with it")
+    return folder / file.warehouse, file.zone
 
 
 def command(
     query: Annotated[str, typer.Argument(help="One SELECT; `-` reads it from the standard input.", show_default=False)],
     form: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="How to print the rows.")] = "table",
-    project: Annotated[Path | None, typer.Option("--project", help="The project's folder.", metavar="DIR")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    project: Project = None,
+    as_json: AsJson = False,
 ) -> None:
     """Ask the outcomes a question in SQL."""
     from flowops.warehouse.outcomes import connect

@@ -58,12 +58,11 @@ VIEWS: Mapping[str, str] = {
         select distinct plan, version, goal, to_microseconds(goal_window) as goal_window, credit, target
         from facts.plan_goals
     """,
+    # A plan sends one step on one channel, so of each trigger one decision stands.
     "triggers": """
         select trigger_id, plan, version, task, day, user_id, key, triggered_at, evidence, arm, variant,
                null::varchar as layer
         from facts.standing
-        qualify row_number() over (
-            partition by plan, day, trigger_id order by attempt desc, decided_at desc, step, channel) = 1
     """,
     "outcomes": """
         select trigger_id, attempt, step, channel, trigger_id || '-' || step || '-' || channel as dispatch_id,

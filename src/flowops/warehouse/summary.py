@@ -21,6 +21,6 @@ class Summary(NamedTuple):
 
 def summary(connection: duckdb.DuckDBPyConnection) -> Summary:
     """The sums; `pending` counts what waits: triggers under way and messages held."""
-    counts = ", ".join(f"(select count(*) from {relation})" for relation in Summary._fields)
-    row = connection.execute(f"select {counts}").fetchone()  # noqa: S608 - names of relations
+    counts = ", ".join(f"(select count(*) from {relation})" for relation in Summary._fields)  # noqa: S608 - names
+    row = connection.execute(f"select {counts}").fetchone()
     return Summary(*(row or (0,) * len(Summary._fields)))

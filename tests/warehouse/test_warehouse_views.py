@@ -1,0 +1,302 @@
+"""What analysts query: attempts that add up, goals counted once, holdouts apart."""
+
+from collections import Counter, defaultdict
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from warehouse_facts import DAY, MINUTE, NOON, ask, columns, decision, goal_event, land, plan_goal, plan_version
+
+from flowops.core.effects import LOSSES, dispatch_id, task_id
+from flowops.warehouse.outcomes import connect, publish
+from flowops.warehouse.reports import check_adds_up
+from flowops.warehouse.segments import Segments
+
+properties = settings(
+    max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@st.composite
+def decided_triggers(draw):
+    """Triggers as a shard decides them: held any number of times, with or without a channel, then final or not."""
+    rows = []
+    for number in range(draw(st.integers(1, 40))):
+        held = draw(st.integers(0, 3))
+        with_channel = st.sampled_from([("main", "push"), ("main", "sms"), (None, None)])
+        common = {
+            "trigger_id": f"t{number}",
+            "plan": draw(st.sampled_from(["a", "b"])),
+            "day": DAY + draw(st.integers(0, 1)),
+            "user_id": f"u{draw(st.integers(0, 5))}",
+        }
+        for attempt in range(held):
+            step, channel = draw(with_channel)
+            rows.append(decision(**common, attempt=attempt, stage="held", step=step, channel=channel))
+        stage = draw(st.sampled_from(["delivered", *LOSSES] + ([] if held == 0 else [None])))
+        if stage is not None:
+            step, channel = ("main", "push") if stage == "delivered" else draw(with_channel)
+            rows.append(decision(**common, attempt=held, stage=stage, step=step, channel=channel))
+    return rows
+
+
+@properties
+@given(rows=decided_triggers(), cut=st.integers(0, 40))
+def test_attempts_are_losses_and_delivered_and_pending(tmp_path_factory, rows, cut):
+    """S22: each trigger of one step is one attempt, and what was decided of it last is what it is."""
+    folder = tmp_path_factory.mktemp("warehouse")
+    segments = Segments(folder)
+    for part in (rows[:cut], rows[cut:]):
+        segments.add("decisions", columns(part))
+        segments.seal()
+    publish(folder, segments.sealed)
+    last = {row.trigger_id: row for row in rows}
+    expected = defaultdict(Counter)
+    for row in last.values():
+        kind = {"held": "pending", "delivered": "delivered"}.get(row.stage, "lost")
+        expected[row.plan, task_id(row.plan, row.day), row.channel][kind] += 1
+    with connect(folder) as connection:
+        assert check_adds_up(connection) == []
+        balance = connection.execute(
+            "select plan, task, channel, attempts, lost, delivered, pending from balance"
+        ).fetchall()
+        lost = connection.execute("select trigger_id, stage, step, channel from losses").fetchall()
+        sent = connection.execute("select trigger_id, dispatch_id from dispatches").fetchall()
+        fired = connection.execute("select trigger_id from triggers").fetchall()
+        outcomes = connection.execute("select count(*) from outcomes").fetchall()
+    assert {row[:3]: row[3:] for row in balance} == {
+        key: (counts.total(), counts["lost"], counts["delivered"], counts["pending"])
+        for key, counts in expected.items()
+    }
+    assert Counter(lost) == Counter(
+        (r.trigger_id, r.stage, r.step, r.channel) for r in last.values() if r.stage in LOSSES
+    )
+    commands = [r for r in last.values() if r.stage in ("delivered", "send_failed", "undelivered")]
+    assert Counter(sent) == Counter(
+        (r.trigger_id, dispatch_id(r.trigger_id, r.step, r.channel) if r.step else None) for r in commands
+    )
+    assert Counter(fired) == Counter((trigger,) for trigger in last)
+    assert outcomes == [(len(rows),)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [decision(), decision()],
+        [decision(stage="expired"), decision(stage="expired")],
+        [decision(stage="no_such_stage")],
+    ],
+    ids=["delivered twice", "lost twice", "a stage outside the closed set"],
+)
+def test_a_fact_landed_twice_or_unknown_does_not_add_up(tmp_path, wrong):
+    """S22: the check can fail."""
+    land(tmp_path, decisions=[decision(trigger_id="t0"), *wrong])
+    with connect(tmp_path) as connection:
+        (row,) = check_adds_up(connection)
+    assert (row.plan, row.channel, row.attempts) == ("reminder", "push", 2)
+
+
+def test_channels_of_one_step_are_attempts_of_their_own(tmp_path):
+    """S22: of two channels one may be delivered while the other is lost."""
+    land(tmp_path, decisions=[decision(), decision(channel="sms", stage="no_consent")])
+    assert ask(tmp_path, "select channel, lost, delivered from balance order by 1") == [("push", 0, 1), ("sms", 1, 0)]
+
+
+@given(
+    st.text("ab-@", min_size=1), st.text("xy-1", min_size=1), st.text("pq_", min_size=1), st.integers(-500_000, 500_000)
+)
+@properties
+def test_sql_and_python_agree_on_ids(tmp_path_factory, trigger, step, channel, day):
+    """S18a, S32: `task` and `dispatch_id` of the views are those of the core."""
+    folder = tmp_path_factory.mktemp("warehouse")
+    row = decision(trigger_id=trigger, step=step, channel=channel, day=day)
+    land(folder, decisions=[row], goal_facts=[goal_event(day=day)])
+    expected = (dispatch_id(trigger, step, channel), task_id(row.plan, day))
+    assert ask(folder, "select dispatch_id, task from dispatches") == [expected]
+    assert ask(folder, "select dispatch_id, task from outcomes") == [expected]
+    assert (
+        ask(folder, "select task from triggers union all select task from tasks union all select task from goals")
+        == [(expected[1],)] * 3
+    )
+
+
+def test_an_attempt_lost_before_a_channel_has_no_dispatch_id(tmp_path):
+    land(tmp_path, decisions=[decision(step=None, channel=None, stage="not_in_audience")])
+    assert ask(tmp_path, "select dispatch_id, stage from losses") == [(None, "not_in_audience")]
+    assert ask(tmp_path, "select count(*) from dispatches") == [(0,)]
+
+
+def test_a_trigger_is_told_as_it_was_decided_last(tmp_path):
+    """The arm is drawn late in the list of decisions: a held trigger may not have had one."""
+    land(
+        tmp_path,
+        decisions=[
+            decision(attempt=0, stage="held", arm=None),
+            decision(attempt=1, arm="treatment", variant="long", decided_at=NOON + 600 * MINUTE),
+        ],
+    )
+    assert ask(tmp_path, "select trigger_id, arm, variant, evidence from triggers") == [
+        ("t1", "treatment", "long", ["e1"])
+    ]
+    assert ask(tmp_path, "select attempt, stage from outcomes order by 1") == [(0, "held"), (1, "delivered")]
+
+
+@st.composite
+def goal_windows(draw):
+    """Deliveries with windows that overlap, so that one event stands in several of them."""
+    decisions, events = {}, {}
+    users = st.integers(0, 4)
+    for number in range(draw(st.integers(1, 25))):
+        user = draw(users)
+        held_out = user == 0
+        day = DAY + draw(st.integers(0, 1))
+        arm = "holdout" if held_out else "treatment"
+        stage = "holdout" if held_out else draw(st.sampled_from(["delivered", "frequency_cap"]))
+        row = decision(trigger_id=f"t{number}", user_id=f"u{user}", day=day, stage=stage, arm=arm)
+        decisions[row.trigger_id] = row
+        if stage == "frequency_cap":
+            continue
+        for event in draw(st.sets(st.integers(0, 6), max_size=3)):
+            events[number, event] = goal_event(
+                trigger_id=row.trigger_id,
+                user_id=row.user_id,
+                day=day,
+                arm=arm,
+                goal=draw(st.sampled_from(["ordered", "visited"])),
+                event_id=f"u{user}-o{event}",
+                value=None if event == 0 else float(event) + 0.25,
+                credited=draw(st.booleans()),
+                attained_at=NOON + event * MINUTE,
+                **({"dispatch_id": None} if held_out else {}),
+            )
+    return list(decisions.values()), list(events.values())
+
+
+@properties
+@given(windows=goal_windows())
+def test_attainment_counts_users_once_per_task_and_events_once(tmp_path_factory, windows):
+    """S41, S50: distinct users per task, an event in two windows of a task once, held-out users apart."""
+    decisions, events = windows
+    folder = tmp_path_factory.mktemp("warehouse")
+    goals = [plan_goal(), plan_goal(goal="visited", target=None)]
+    land(folder, decisions=decisions, goal_facts=events, plan_goals=goals, plan_versions=[plan_version()])
+    expected = {}
+    for goal in ("ordered", "visited"):
+        for day in {row.day for row in decisions}:
+            delivered = {r.user_id for r in decisions if r.day == day and r.stage == "delivered"}
+            held_out = {r.user_id for r in decisions if r.day == day and r.stage == "holdout"}
+            if not delivered | held_out:
+                continue
+            here = [e for e in events if e.day == day and e.goal == goal]
+            credited = {e.event_id: e.value for e in here if e.credited and e.arm == "treatment"}
+            worth = [Decimal(str(value)) for value in credited.values() if value is not None]
+            expected[task_id("reminder", day), goal] = (
+                len(delivered),
+                len({e.user_id for e in here if e.arm == "treatment"}),
+                len(credited),
+                sum(worth) if worth else None,
+                len(held_out),
+                len({e.user_id for e in here if e.arm == "holdout"}),
+            )
+    figures = "delivered, attained, orders, value, held_out, held_out_attained"
+    got = ask(folder, f"select task, goal, {figures} from attainment")
+    assert {row[:2]: row[2:] for row in got} == expected
+    rates = ask(folder, "select attained, delivered, rate, held_out_attained, held_out, held_out_rate from attainment")
+    for attained, delivered, rate, held_attained, held, held_rate in rates:
+        assert rate == (attained / delivered if delivered else None)
+        assert held_rate == (held_attained / held if held else None)
+    for goal in ("ordered", "visited"):
+        rows = [value for (_, name), value in expected.items() if name == goal]
+        total = ask(folder, f"select tasks, attained, delivered, rate from plan_attainment where goal = '{goal}'")
+        attained, delivered = sum(r[1] for r in rows), sum(r[0] for r in rows)
+        wanted = [(len(rows), attained, delivered, attained / delivered if delivered else None)] if rows else []
+        assert total == wanted, "a plan's rate is sum over tasks / sum over tasks"
+
+
+def test_goals_are_one_row_per_user_and_task(tmp_path):
+    """S41: first attained_at, values added up, each event once, in their order."""
+    both = {"event_id": "o2", "attained_at": NOON + 20 * MINUTE, "value": 10.5}
+    land(
+        tmp_path,
+        decisions=[decision(), decision(trigger_id="t2")],
+        goal_facts=[
+            goal_event(**both, credited=False),
+            goal_event(**both, trigger_id="t2"),
+            goal_event(value=60),
+            goal_event(event_id="o3", credited=False, value=5, attained_at=NOON + 30 * MINUTE),
+        ],
+    )
+    assert ask(tmp_path, "select user_id, goal, epoch_us(attained_at), orders, value, event_ids from goals") == [
+        ("u1", "ordered", NOON + 10 * MINUTE, 2, Decimal("70.5"), ["o1", "o2", "o3"])
+    ]
+
+
+def test_a_goal_that_nobody_attained_is_reported(tmp_path):
+    land(tmp_path, decisions=[decision()], plan_goals=[plan_goal()], plan_versions=[plan_version()])
+    assert ask(tmp_path, "select plan, goal, sent, delivered, attained, rate, value, target from attainment") == [
+        ("reminder", "ordered", 1, 1, 0, 0.0, None, 0.15)
+    ]
+
+
+def test_a_version_landed_by_every_run_is_one_plan(tmp_path):
+    """It keeps its first time of publication; goals are not multiplied by it."""
+    land(
+        tmp_path,
+        decisions=[decision()],
+        plan_versions=[
+            plan_version(),
+            plan_version(published_at=NOON),
+            plan_version(version="00000002", published_at=NOON),
+        ],
+        plan_goals=[plan_goal(), plan_goal()],
+    )
+    assert ask(tmp_path, "select version, epoch_us(published_at), tags, plan_group from plans order by 1") == [
+        ("00000001", None, ["cart"], "Default"),
+        ("00000002", NOON, ["cart"], "Default"),
+    ]
+    assert ask(tmp_path, "select goal_window::varchar, credit, target from plan_goals") == [("01:00:00", "every", 0.15)]
+    assert ask(tmp_path, "select delivered from attainment") == [(1,)]
+
+
+def test_tasks_are_days_of_a_plan(tmp_path):
+    """S18a."""
+    land(
+        tmp_path,
+        decisions=[
+            decision(),
+            decision(trigger_id="t2", triggered_at=NOON - MINUTE, stage="expired"),
+            decision(trigger_id="t3", user_id="u2", day=DAY + 1, triggered_at=NOON + 1440 * MINUTE, version="00000002"),
+            decision(trigger_id="t4", plan="other", stage="held"),
+        ],
+    )
+    today = date(2022, 4, 21)
+    assert ask(tmp_path, "select task, version, day, epoch_us(started_at), status, users from tasks order by 1") == [
+        ("other@2022-04-21", "00000001", today, NOON, "running", 1),
+        ("reminder@2022-04-21", "00000001", today, NOON - MINUTE, "completed", 1),
+        ("reminder@2022-04-22", "00000002", today + timedelta(days=1), NOON + 1440 * MINUTE, "running", 1),
+    ]
+
+
+LANGUAGE = {
+    "plans": "plan, version, name, plan_group, owner, tags, published_at",
+    "tasks": "task, plan, version, day, started_at, status, users",
+    "triggers": "trigger_id, plan, version, task, day, user_id, key, triggered_at, evidence, arm, variant, layer",
+    "outcomes": "trigger_id, step, channel, dispatch_id, plan, version, task, day, user_id, stage, ended_at, detail",
+    "losses": "trigger_id, step, channel, dispatch_id, plan, version, task, day, user_id, stage, lost_at, detail",
+    "dispatches": "dispatch_id, trigger_id, plan, version, task, day, user_id, channel, step, variant, triggered_at, "
+    "decided_at, expires_at, cost, coupon, content, evidence",
+    "goal_events": "plan, version, task, day, user_id, goal, trigger_id, dispatch_id, arm, event_id, attained_at, "
+    "value, credited",
+    "goals": "plan, task, user_id, goal, attained_at, value, event_ids",
+    "attainment": "plan, task, goal, sent, delivered, attained, rate, value",
+    "pending": "plan, user_id, kind, since, due",
+}
+
+
+@pytest.mark.parametrize("relation", LANGUAGE)
+def test_relations_have_the_columns_of_the_language(tmp_path, relation):
+    """More columns are welcome, none may be missing."""
+    land(tmp_path)
+    assert ask(tmp_path, f"select {LANGUAGE[relation]} from {relation}") == []
