@@ -151,7 +151,8 @@ def regex(pattern: str) -> Callable[[str], bool | None]:
     import pyarrow.compute as pc  # noqa: PLC0415
 
     def matches(text: str) -> bool:
-        return bool(pc.match_substring_regex(pa.scalar(text), pattern=pattern).as_py())
+        subject = pa.scalar(text.encode(errors="replace"), pa.string())  # half of a surrogate pair must not raise
+        return bool(pc.match_substring_regex(subject, pattern=pattern).as_py())
 
     matches("")
     return lru_cache(maxsize=4096)(matches)
