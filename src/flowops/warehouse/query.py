@@ -55,7 +55,7 @@ def _rows(cursor: duckdb.DuckDBPyConnection) -> Iterator[Row]:
 
 
 def _failed(error: duckdb.Error) -> ConfigError:
-    hint = '\n`flowops sql "show all tables"` lists the relations' if isinstance(error, duckdb.CatalogException) else ""
+    hint = '\n`flowops sql "show tables"` lists the relations' if isinstance(error, duckdb.CatalogException) else ""
     return ConfigError(f"the query failed: {error}{hint}")
 
 
