@@ -1,0 +1,355 @@
+"""A small shop to try the core on: projects, rows and partitions, built in a line each.
+
+Every event has two properties, `sku` and `n`; a profile has `city`, `ok`, `address` and `zone`. Conditions are small
+classes, not lambdas, so that a failing example prints what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from msgspec import UNSET, Struct
+
+from flowops.core.plan import (
+    AbsenceTrigger,
+    Attain,
+    Attributes,
+    Cancel,
+    Cap,
+    Channel,
+    Column,
+    EventTable,
+    EventTrigger,
+    Experiment,
+    Goal,
+    Listener,
+    Plan,
+    Predicate,
+    Project,
+    Quiet,
+    Reentry,
+    Route,
+    Source,
+    Start,
+    Step,
+    Steps,
+    TimeField,
+    Trigger,
+)
+from flowops.core.records import BEFORE_ALL, Micros, Values
+from flowops.core.records import Row as AnyRow
+from flowops.core.time import DAY, HOUR, MINUTE, SECOND, Zone, to_micros
+from flowops.errors import ContentError
+from model import Partition
+
+Period: TypeAlias = Literal["day", "week", "month"]
+EVENTS = ("view", "order", "pay")
+PROPERTIES = ("sku", "n")
+ATTRIBUTES = ("city", "ok", "address", "zone")
+UTC = Zone("UTC")
+ALWAYS = Reentry(always=True, gap=None)
+ONCE = Reentry(always=False, gap=None)
+ALL_DAYS = frozenset(range(7))
+
+
+def at(text: str) -> Micros:
+    """`2022-04-21 10:00` in UTC, or with an offset."""
+    moment = datetime.fromisoformat(text)
+    return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC._tz))
+
+
+def span(text: str) -> Micros:
+    """`1h`, `30m`, `7d`: no more is needed here."""
+    return int(text[:-1]) * {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}[text[-1]]
+
+
+class Row(Struct):
+    """A decoded row, of events (`p0` sku, `p1` n) and of profiles (`p0` to `p3`, in the order of `ATTRIBUTES`)."""
+
+    user_id: str
+    event: str
+    event_id: str | None
+    ts: Micros
+    p0: Any = UNSET
+    p1: Any = UNSET
+    p2: Any = UNSET
+    p3: Any = UNSET
+
+
+# Conditions
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """n >= least; a condition on the event alone."""
+
+    least: int
+
+    def __call__(self, row: Any) -> bool:
+        return bool(row.p1 is not None and row.p1 >= self.least)
+
+
+@dataclass(frozen=True)
+class SameSku:
+    """sku = that of the event that began it; NULL equals nothing."""
+
+    def __call__(self, values: Values, steps: Steps, _user: Attributes, _now: Micros, _variant: str | None) -> bool:
+        return values[0] is not None and values[0] == steps[0][0]
+
+
+@dataclass(frozen=True)
+class CityIs:
+    """user.city = city."""
+
+    city: str
+
+    def __call__(self, _values: Values, _steps: Steps, user: Attributes, _now: Micros, _variant: str | None) -> bool:
+        return bool(user[0] == self.city)
+
+
+@dataclass(frozen=True)
+class Before:
+    """now < instant."""
+
+    instant: Micros
+
+    def __call__(self, _values: Values, _steps: Steps, _user: Attributes, now: Micros, _variant: str | None) -> bool:
+        return now < self.instant
+
+
+@dataclass(frozen=True)
+class TheN:
+    """The event's n, as a goal's value."""
+
+    def __call__(self, values: Values, _steps: Steps, _user: Attributes, _now: Micros, _variant: str | None) -> Any:
+        return None if values[1] is None else float(values[1])
+
+
+@dataclass(frozen=True)
+class Content:
+    """`{{ sku }} {{ user.city }}` and the variant; where a city is `needed`, one without it cannot be told (S33)."""
+
+    needed: bool = False
+
+    def __call__(self, steps: Steps, user: Attributes, _now: Micros, variant: str | None) -> dict[str, str]:
+        if self.needed and user[0] is None:
+            raise ContentError("user.city is undefined; give it a default")
+        return {"body": f"{steps[0][0]} {user[0]} {variant}"}
+
+
+# Plans
+
+
+@dataclass(frozen=True)
+class On:
+    """An event to listen to (None: any), with a condition on itself and one on more than itself."""
+
+    event: str | None
+    own: AtLeast | None = None
+    where: Predicate | None = None
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A goal to be."""
+
+    on: On
+    window: Micros
+    credit: Literal["every", "last", "first"] = "every"
+    value: bool = True
+
+
+AT_ONCE = EventTrigger(delay=0)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan to be: everything has a default but its id."""
+
+    id: str
+    on: On = On("view")
+    trigger: Trigger = AT_ONCE
+    without: tuple[On, ...] = ()
+    key: tuple[int, ...] = ()
+    audience: Predicate | None = None
+    reentry: Reentry = ALWAYS
+    caps: tuple[Cap, ...] = ()
+    quiet: Quiet | None = None
+    experiment: Experiment | None = None
+    channel: int = 0
+    needs_city: bool = False
+    aims: tuple[Aim, ...] = ()
+    zone: Zone = UTC
+    starts_at: Micros = -(1 << 60)
+    ends_at: Micros = 1 << 60
+    expires: Micros = DAY
+
+
+def absence(within: Micros, repeat: Literal["ignore", "restart", "parallel"] = "ignore", delay: Micros = 0) -> Trigger:
+    return AbsenceTrigger(within=within, repeat=repeat, delay=delay)
+
+
+def cap(
+    at_most: int,
+    rolling: Micros | None = None,
+    calendar: Period | None = None,
+    plans: Iterable[int] | None = None,
+    channel: int | None = None,
+) -> Cap:
+    return Cap(at_most, rolling, calendar, None if plans is None else frozenset(plans), channel, "as written")
+
+
+def quiet(start: str, end: str, *, days: Sequence[int] = range(7), outside: bool = False, hold: bool = True) -> Quiet:
+    """`22:00`, `08:00`."""
+    minutes = [int(text[:2]) * 60 + int(text[3:]) for text in (start, end)]
+    return Quiet(minutes[0], minutes[1], frozenset(days), outside, hold)
+
+
+def variants_of(experiment: Experiment | None) -> list[str | None]:
+    """What content may be asked for; an experiment that only holds out has no variants."""
+    return [None, *(name for name, _ in experiment.variants)] if experiment else [None]
+
+
+CHANNELS = (
+    Channel(0, "push", address=None, opt_in=None, opt_out=None, cost=None),
+    Channel(1, "sms", address=2, opt_in=1, opt_out=None, cost=0.05),
+    Channel(2, "mail", address=2, opt_in=None, opt_out=1, cost=0.01),
+)
+
+
+def project(*drafts: Draft, disorder: Sequence[Micros] = (0,), profile_disorder: Micros = 0) -> Project:
+    """A project of these plans, in this order, with a source of events for each bound in `disorder`, then `crm`."""
+    listened: list[tuple[On, Listener]] = []
+    for index, draft in enumerate(drafts):
+        listened += [(aim.on, Attain(index, goal, aim.on.where)) for goal, aim in enumerate(draft.aims)]
+    for index, draft in enumerate(drafts):
+        listened += [(on, Cancel(index, on.where, draft.key)) for on in draft.without]
+        listened.append((draft.on, Start(index, draft.on.where, (0, 1), draft.key)))
+    routes = {event: _Route(tuple(_heard(listened, event))) for event in EVENTS if list(_heard(listened, event))}
+    any_route = _Route(tuple(_heard(listened, None)))
+    events = [
+        _source(i, f"web{i}", "events", PROPERTIES, bound, routes, any_route if any_route.listeners else None)
+        for i, bound in enumerate(disorder)
+    ]
+    profiles = _source(len(events), "crm", "profiles", ATTRIBUTES, profile_disorder, {}, None)
+    return Project(
+        name="shop",
+        zone=UTC,
+        currency=None,
+        sources=(*events, profiles),
+        attributes=ATTRIBUTES,
+        zone_attribute=3,
+        channels=CHANNELS,
+        events=tuple(EventTable(event, PROPERTIES) for event in EVENTS),
+        listeners=tuple(listener for _, listener in listened),
+        plans=tuple(_plan(index, draft) for index, draft in enumerate(drafts)),
+    )
+
+
+@dataclass(frozen=True)
+class _Route:
+    listeners: tuple[tuple[int, AtLeast | None], ...]
+
+    def __call__(self, row: AnyRow) -> tuple[tuple[int, ...], Values] | None:
+        hits = tuple(number for number, own in self.listeners if own is None or own(row))
+        return (hits, (row.p0, row.p1)) if hits else None  # type: ignore[attr-defined]
+
+
+def _heard(listened: Sequence[tuple[On, Listener]], event: str | None) -> list[tuple[int, AtLeast | None]]:
+    return [(number, on.own) for number, (on, _) in enumerate(listened) if on.event in (event, None)]
+
+
+def _source(
+    index: int,
+    name: str,
+    kind: Literal["events", "profiles"],
+    columns: Sequence[str],
+    out_of_orderness: Micros,
+    routes: dict[str, _Route],
+    any_route: Route | None,
+) -> Source:
+    return Source(
+        index=index,
+        name=name,
+        kind=kind,
+        files=(),
+        user_id=("user_id",),
+        event=None,
+        event_path=("event",),
+        event_id=(("event_id",),),
+        time=TimeField(("ts",), "us", None),
+        properties_path=None,
+        columns=tuple(Column(f"p{i}", column, (column,), "string") for i, column in enumerate(columns)),
+        out_of_orderness=out_of_orderness,
+        routes=routes,
+        any_route=any_route,
+    )
+
+
+def _plan(index: int, draft: Draft) -> Plan:
+    return Plan(
+        index=index,
+        id=draft.id,
+        version="00000000",
+        name=draft.id,
+        group="Default",
+        owner=None,
+        tags=(),
+        zone=draft.zone,
+        starts_at=draft.starts_at,
+        ends_at=draft.ends_at,
+        audience=draft.audience,
+        trigger=draft.trigger,
+        reentry=draft.reentry,
+        caps=draft.caps,
+        quiet=draft.quiet,
+        experiment=draft.experiment,
+        step=Step(
+            "send",
+            CHANNELS[draft.channel],
+            {variant: Content(draft.needs_city) for variant in variants_of(draft.experiment)},
+            draft.expires,
+        ),
+        goals=tuple(
+            Goal(f"goal{i}", aim.window, TheN() if aim.value else None, aim.credit, None)
+            for i, aim in enumerate(draft.aims)
+        ),
+    )
+
+
+# Logs
+
+USER = "u36"
+NEIGHBOUR = "u48"  # of the same shard
+STRANGER = "u38"  # of another
+
+
+def event(
+    ts: Micros | str,
+    name: str,
+    sku: str | None = "A",
+    n: int = 1,
+    user: str = USER,
+    id: str | None = None,  # noqa: A002
+) -> Row:
+    """An event; its id, if none is given, tells name and time."""
+    ts = at(ts) if isinstance(ts, str) else ts
+    return Row(user, name, f"{name}@{ts}" if id is None else id, ts, sku, n)
+
+
+def profile(ts: Micros | str | None, user: str = USER, **attributes: Any) -> Row:
+    """A profile update: None deletes; without a time it holds from before the first record."""
+    ts = BEFORE_ALL if ts is None else at(ts) if isinstance(ts, str) else ts
+    places = {f"p{ATTRIBUTES.index(name)}": value for name, value in attributes.items()}
+    return Row(user, "profile", None, ts, **places)
+
+
+def log(project: Project, *rows: Row, source: int = 0, name: str = "0", ended: bool = True) -> Partition:
+    return Partition(project.sources[source], name, rows, ended)
+
+
+def crm(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
+    return Partition(project.sources[-1], name, rows, ended)

@@ -1,0 +1,200 @@
+"""Small, dense projects and logs: few users, events and instants, so that ties and exact deadlines are the rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import shop
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from flowops.core.plan import Cap, EventTrigger, Experiment, Project, Quiet, Reentry, Repeat
+from flowops.core.records import BEFORE_ALL, Micros
+from flowops.core.time import MINUTE, Zone
+from model import Partition
+
+UNIT = 30 * MINUTE
+ZONES = tuple(map(Zone, ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu")))
+BASES = tuple(
+    map(
+        shop.at,
+        (
+            "2022-03-26 22:00",  # Berlin's gap, in a Sunday night that ends a week
+            "2022-10-29 22:30",  # Berlin's overlap
+            "2021-12-31 16:00",  # midnight in Kathmandu, then in the others: a day, a month and a year
+            "2022-03-13 04:00",  # New York's gap
+        ),
+    )
+)
+USERS = (shop.USER, shop.USER, shop.NEIGHBOUR, shop.STRANGER)
+SKUS = ("A", "A", "B", None)
+
+
+@dataclass(frozen=True)
+class World:
+    """A project and its log. A failing example prints what differs from the defaults, and times as units of `UNIT`."""
+
+    base: Micros
+    drafts: tuple[shop.Draft, ...]
+    disorder: tuple[Micros, ...]
+    profile_disorder: Micros
+    logs: tuple[tuple[int, str, tuple[shop.Row, ...], bool], ...]  # source, name, rows, ended
+
+    @property
+    def project(self) -> Project:
+        return shop.project(*self.drafts, disorder=self.disorder, profile_disorder=self.profile_disorder)
+
+    def partitions(self, project: Project) -> list[Partition]:
+        return [Partition(project.sources[source], name, rows, ended) for source, name, rows, ended in self.logs]
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        lines = [f"base {self.base}, UNIT {UNIT}, disorder {self.disorder} and {self.profile_disorder}"]
+        for draft in self.drafts:
+            own = {one.name: getattr(draft, one.name) for one in fields(draft)}
+            told = [f"{name}={value}" for name, value in own.items() if value != getattr(shop.Draft, name, None)]
+            lines.append(f"  plan {', '.join(told)}")
+        for source, name, rows, ended in self.logs:
+            lines.append(f"  source {source} partition {name}, {'ended' if ended else 'open'}")
+            for row in rows:
+                when = "ever" if row.ts == BEFORE_ALL else (row.ts - self.base) / UNIT
+                lines.append(f"    {when} {row.user_id} {row.event} {row.event_id} {row.p0, row.p1, row.p2, row.p3}")
+        printer.text("\n".join(lines))
+
+
+units = st.integers(1, 5).map(lambda n: n * UNIT)
+conditions = st.sampled_from([None, None, None, shop.AtLeast(2)])
+cities = st.sampled_from([None, None, None, shop.CityIs("x")])
+REPEATS: tuple[Repeat, ...] = ("ignore", "restart", "parallel")
+CALENDAR: tuple[shop.Period, ...] = ("day", "week", "month")
+
+
+@st.composite
+def ons(draw: st.DrawFn, *, names: tuple[str | None, ...] = (*shop.EVENTS, None), correlated: bool = False) -> shop.On:
+    wheres = [None, None, shop.CityIs("x"), *([shop.SameSku(), shop.SameSku()] if correlated else [])]
+    return shop.On(draw(st.sampled_from(names)), draw(conditions), draw(st.sampled_from(wheres)))
+
+
+@st.composite
+def caps(draw: st.DrawFn, plans: int) -> Cap:
+    rolling = draw(st.none() | units)
+    return shop.cap(
+        draw(st.integers(1, 2)),
+        rolling=rolling,
+        calendar=draw(st.none() | st.sampled_from(CALENDAR)) if rolling is None else None,
+        plans=draw(st.none() | st.sets(st.integers(0, plans - 1), min_size=1)),
+        channel=draw(st.sampled_from([None, None, 0, 1])),
+    )
+
+
+@st.composite
+def quiets(draw: st.DrawFn) -> Quiet:
+    start, end = draw(st.lists(st.integers(0, 47), min_size=2, max_size=2, unique=True))
+    days = draw(st.just(frozenset(range(7))) | st.frozensets(st.integers(0, 6), min_size=1))
+    return Quiet(start * 30, end * 30, days, draw(st.booleans()), draw(st.booleans()))
+
+
+experiments = st.sampled_from(
+    [
+        None,
+        None,
+        Experiment("half", 0.5, ()),
+        Experiment("copy", 0.0, (("short", 0.5), ("long", 0.5))),
+        Experiment("both", 0.3, (("short", 0.5), ("long", 0.5))),
+    ]
+)
+
+
+@st.composite
+def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros) -> shop.Draft:
+    delay = draw(st.sampled_from([0, 0, UNIT, 2 * UNIT]))
+    waits = draw(st.booleans())
+    inside = draw(st.sampled_from([True, True, True, False]))
+    return shop.Draft(
+        name,
+        on=draw(ons()),
+        trigger=shop.absence(draw(units), draw(st.sampled_from(REPEATS)), delay) if waits else EventTrigger(delay),
+        without=tuple(draw(st.lists(ons(correlated=True), min_size=1, max_size=2))) if waits else (),
+        key=draw(st.sampled_from([(), (), (0,), (0, 1)])),
+        audience=draw(cities),
+        reentry=draw(
+            st.sampled_from([shop.ALWAYS, shop.ALWAYS, shop.ONCE])
+            | units.map(lambda gap: Reentry(always=False, gap=gap))
+        ),
+        caps=tuple(draw(st.lists(caps(plans), max_size=2))),
+        quiet=draw(st.none() | st.none() | quiets()),
+        experiment=draw(experiments),
+        channel=draw(st.sampled_from([0, 0, 0, 1, 2])),
+        needs_city=draw(st.sampled_from([False, False, True])),
+        aims=tuple(draw(st.lists(aims(), max_size=2))),
+        zone=draw(st.sampled_from(ZONES)),
+        starts_at=-(1 << 60) if inside else base + draw(st.integers(0, 4)) * UNIT,
+        ends_at=1 << 60 if inside else base + draw(st.integers(6, 16)) * UNIT,
+        expires=draw(units),
+    )
+
+
+@st.composite
+def aims(draw: st.DrawFn) -> shop.Aim:
+    return shop.Aim(
+        draw(ons(correlated=True)), draw(units), draw(st.sampled_from(["every", "last", "first"])), draw(st.booleans())
+    )
+
+
+@st.composite
+def updates(draw: st.DrawFn, instants: st.SearchStrategy[Micros]) -> shop.Row:
+    values = {
+        "city": st.sampled_from(["x", "x", "y", None]),
+        "ok": st.sampled_from([True, True, False, None]),
+        "address": st.sampled_from(["here", "here", None]),
+        "zone": st.sampled_from(["Europe/Berlin", "America/New_York", "Mars/Olympus", None]),
+    }
+    names = draw(st.sets(st.sampled_from(shop.ATTRIBUTES), min_size=1))
+    time = draw(st.one_of(st.none(), instants))
+    return shop.profile(time, draw(st.sampled_from(USERS)), **{name: draw(values[name]) for name in sorted(names)})
+
+
+@st.composite
+def worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
+    """One to three plans and their log, in 1 to 5 partitions, each in an order that is mostly that of time."""
+    base = draw(st.sampled_from(BASES))
+    plans = draw(st.integers(1, 3))
+    bounds = st.sampled_from([0, UNIT, 2 * UNIT])
+    disorder = tuple(draw(st.lists(bounds, min_size=1, max_size=2)))
+    instants = st.integers(0, 14).map(lambda n: base + n * UNIT)
+    places = [(source, name) for source in range(len(disorder)) for name in ("0", "1")]
+    delays = st.sampled_from([0, 0, 0, 0, UNIT, 2 * UNIT, 4 * UNIT])
+    behaviour = st.builds(
+        shop.event,
+        instants,
+        st.sampled_from(shop.EVENTS),
+        st.sampled_from(SKUS),
+        st.integers(1, 3),
+        st.sampled_from(USERS),
+    )
+    read = draw(st.lists(st.tuples(behaviour, st.sampled_from(places), delays), max_size=20))
+    read = [(replace(row, event_id=f"e{i}"), place, delay) for i, (row, place, delay) in enumerate(read)]
+    for original in draw(st.lists(st.integers(0, len(read) - 1), max_size=3)) if read else []:  # S4
+        read.append((read[original][0], draw(st.sampled_from(places)), draw(delays)))
+    ended: st.SearchStrategy[bool] = st.sampled_from([True, False] if open_ended else [True])
+    logs = [
+        (*place, as_read([(row, delay) for row, own, delay in read if own == place]), draw(ended))
+        for place in places
+        if place[1] == "0" or any(own == place for _, own, _ in read)
+    ]
+    told = draw(st.lists(st.tuples(updates(instants), delays), max_size=6))
+    if draw(st.booleans()) or told:
+        logs.append((len(disorder), "0", as_read(told), draw(ended)))
+    return World(
+        base,
+        tuple(draw(drafts(f"plan{i}", plans, base)) for i in range(plans)),
+        disorder,
+        draw(bounds),
+        tuple(logs),
+    )
+
+
+def as_read(rows: list[tuple[shop.Row, Micros]]) -> tuple[shop.Row, ...]:
+    """In the order of time, but for those that come `delay` after their turn."""
+    turns = [row.ts if row.ts == BEFORE_ALL else row.ts + delay for row, delay in rows]
+    return tuple(rows[i][0] for _, i in sorted((turn, i) for i, turn in enumerate(turns)))

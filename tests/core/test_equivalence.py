@@ -1,0 +1,96 @@
+"""The engine says what the model says, however its input is cut, mixed and interrupted (S5, S7)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import driver
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowops.core.effects import LOSSES, dispatch_id
+from flowops.core.records import Micros
+
+
+def both(world: strategies.World, until: Micros | None = None) -> None:
+    project = world.project
+    driver.agreed(project, *world.partitions(project), until=until)
+
+
+@given(strategies.worlds())
+def test_the_engine_says_what_the_model_says(world: strategies.World) -> None:
+    both(world)
+
+
+@given(strategies.worlds(open_ended=True))
+def test_the_engine_says_what_the_model_says_before_all_input_has_ended(world: strategies.World) -> None:
+    """S6: what the watermark has not reached is not handled yet, and what waits beyond it is pending."""
+    both(world)
+
+
+@given(strategies.worlds(), st.integers(0, 40))
+def test_time_may_be_moved_on_beyond_the_end(world: strategies.World, further: int) -> None:
+    """S6: with `--until T` what is due at T fires."""
+    both(world, world.base + further * strategies.UNIT)
+
+
+@given(strategies.worlds(open_ended=True), st.data())
+def test_no_way_of_cutting_and_mixing_the_input_changes_anything(world: strategies.World, data: st.DataObject) -> None:
+    """S7: the outcome depends on the logs alone, not on how partitions interleave or on the size of batches."""
+    project = world.project
+    partitions = world.partitions(project)
+    engine = driver.Run(project, partitions)
+    while left := engine.left():
+        engine.feed(data.draw(st.sampled_from(left)), data.draw(st.integers(1, 6)))
+        if data.draw(st.booleans()):
+            engine.advance()
+    driver.same(driver.outcome(engine.to_the_end()), driver.run(project, partitions))
+
+
+@given(strategies.worlds(open_ended=True), st.data())
+def test_no_crash_changes_anything(world: strategies.World, data: st.DataObject) -> None:
+    """S7: what is restored goes on as if nothing had happened, from frames of what changed and from whole ones."""
+    project = world.project
+    partitions = world.partitions(project)
+    engine = driver.Run(project, partitions)
+    for _ in range(40):
+        left = engine.left()
+        if not left:
+            break
+        engine.feed(data.draw(st.sampled_from(left)), data.draw(st.integers(1, 6)))
+        match data.draw(st.sampled_from(["go on", "advance", "snapshot", "snapshot", "whole", "crash"])):
+            case "advance":
+                engine.advance()
+            case "snapshot":
+                engine.snapshot()
+            case "whole":
+                engine.snapshot(whole=True)
+            case "crash":
+                engine.crash()
+    driver.same(driver.outcome(engine.to_the_end()), driver.run(project, partitions))
+    engine.snapshot()
+    engine.crash()
+    driver.same(driver.outcome(engine.to_the_end()), driver.run(project, partitions))
+
+
+@given(strategies.worlds(open_ended=True))
+def test_the_attempts_add_up(world: strategies.World) -> None:
+    """S22: each attempt is exactly one of lost, delivered, pending; each delivery has its dispatch, and no other."""
+    project = world.project
+    engine = driver.Run(project, world.partitions(project)).to_the_end()
+    attempts = defaultdict(list)
+    for row in engine.decisions:
+        attempts[row.trigger_id].append(row)
+    still_held = 0
+    for rows in attempts.values():
+        assert [row.attempt for row in rows] == list(range(len(rows)))
+        assert all(row.stage == "held" for row in rows[:-1])
+        assert rows[-1].stage in (*LOSSES, "delivered", "held")
+        still_held += rows[-1].stage == "held"
+    assert still_held == sum(row.kind == "held" for row in engine.pending)
+    delivered = [row for row in engine.decisions if row.stage == "delivered"]
+    assert [one.decision for one in engine.dispatches] == delivered
+    assert len({one.dispatch_id for one in engine.dispatches}) == len(delivered)
+    for one in engine.dispatches:
+        assert one.dispatch_id == dispatch_id(one.decision.trigger_id, "send", one.decision.channel)
