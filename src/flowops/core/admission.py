@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -89,14 +89,13 @@ def arm_of(experiment: Experiment | None, user_id: str) -> tuple[str | None, str
 
 def quiet_until(quiet: Quiet, zone: Zone, now: Micros) -> Micros | None:
     """When the quiet that holds at `now` ends (S26), or None if it is not quiet."""
-    local = zone.local(now)
+    today = zone.day(now)
+    ends = [end for begin, end in _windows(quiet, zone, today - 1, today + 1) if begin <= now < end]
     if not quiet.outside:
-        window = _window_at(quiet, local)
-        return None if window is None else _ahead(zone, window[1], now)
-    if _window_at(quiet, local) is not None:
+        return max(ends, default=None)
+    if ends:
         return None
-    opening = _next_opening(quiet, local)
-    return _ahead(zone, opening, now)
+    return min(begin for begin, _ in _windows(quiet, zone, today, today + 9) if begin > now)
 
 
 def reached(cap: Cap, sends: Sequence[tuple[Micros, int, int]], zone: Zone, now: Micros) -> bool:
@@ -172,35 +171,13 @@ def _share(*parts: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _window_at(quiet: Quiet, local: Micros) -> tuple[Micros, Micros] | None:
-    """The quiet window, in local time, in which `local` lies; of two that overlap the one that ends later."""
-    today = local // DAY
-    found: tuple[Micros, Micros] | None = None
-    for day in (today - 1, today):
-        window = _window_of(quiet, day)
-        if window is not None and window[0] <= local < window[1] and (found is None or window[1] > found[1]):
-            found = window
-    return found
+def _windows(quiet: Quiet, zone: Zone, first: int, beyond: int) -> Iterator[tuple[Micros, Micros]]:
+    """The windows that begin on the local days `first` to before `beyond`, as instants.
 
-
-def _window_of(quiet: Quiet, day: int) -> tuple[Micros, Micros] | None:
-    if (day + 3) % 7 not in quiet.days:
-        return None
+    Their ends are turned into instants by S10, so a local time that DST repeats begins or ends a window once.
+    """
     length = (quiet.end - quiet.start) % (24 * 60) or 24 * 60
-    start = day * DAY + quiet.start * MINUTE
-    return start, start + length * MINUTE
-
-
-def _next_opening(quiet: Quiet, local: Micros) -> Micros:
-    today = local // DAY
-    for day in range(today, today + 8):
-        window = _window_of(quiet, day)
-        if window is not None and window[0] > local:
-            return window[0]
-    raise ValueError("a quiet window names no day")
-
-
-def _ahead(zone: Zone, local: Micros, now: Micros) -> Micros | None:
-    """The instant of a local time, or None if that is not ahead: of a time that DST repeats the first counts (S10)."""
-    at = zone.instant(local)
-    return at if at > now else None
+    for day in range(first, beyond):
+        if (day + 3) % 7 in quiet.days:  # 1970-01-01 was a Thursday
+            begin = day * DAY + quiet.start * MINUTE
+            yield zone.instant(begin), zone.instant(begin + length * MINUTE)

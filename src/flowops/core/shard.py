@@ -7,7 +7,7 @@ records and of the watermark, however they were cut into batches. Read `advance`
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from heapq import heappop
 
 import msgspec
@@ -26,6 +26,7 @@ from flowops.core.admission import (
 )
 from flowops.core.attribution import attain, open_windows
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, dispatch_id
+from flowops.core.matchers.keys import key_of
 from flowops.core.plan import AbsenceTrigger, Attain, Attributes, Cancel, Plan, Project, Start
 from flowops.core.records import (
     ENDED,
@@ -118,17 +119,21 @@ class Shard:
             until = watermark
         timers = self._timers
         instant = NEVER
-        seen: set[str] = set()  # event ids of this instant: an exact repeat stands beside its first (S4)
-        for record in ready:
+        seen: set[tuple[str, str]] = set()  # (user, event id) at this instant: an exact repeat stands beside its first
+        for place, record in enumerate(ready):
             at = record[0]
             if at >= timers.head:
                 self._fire(at)
             if at != instant:
                 instant = at
                 seen.clear()
-            elif record[4] in seen:
-                continue
-            seen.add(record[4])
+            else:
+                if not seen:
+                    seen.add((ready[place - 1][2], ready[place - 1][4]))
+                this = record[2], record[4]
+                if this in seen:  # S4
+                    continue
+                seen.add(this)
             if record[6] == PROFILE:
                 self._update_profile(record)
             else:
@@ -163,6 +168,9 @@ class Shard:
                 if ts < at:  # late: never starts a trigger (S9)
                     continue
                 plan = self.project.plans[listener.plan]
+                key = key_of(listener.key, values) if listener.key else None
+                if listener.key and key is None:
+                    continue
                 if not plan.starts_at <= ts < plan.ends_at:
                     continue
                 if listener.where is not None and not listener.where(values, (), profile, ts, None):
@@ -170,7 +178,7 @@ class Shard:
                 if plan.audience is not None and not plan.audience((), (), profile, ts, None):
                     self._outside += 1
                     continue
-                instance = matchers.begin(plan, listener, user, record)
+                instance = matchers.begin(plan, listener, user, record, key)
                 if instance is None:
                     continue
                 if instance.due > ts:
@@ -180,15 +188,17 @@ class Shard:
                     self._rearm(user_id, user, ts)
 
     def _update_profile(self, record: Record) -> None:
-        """Set attributes; null deletes. An update from before the last one only fills what is unknown (S9)."""
+        """Set attributes; null deletes. A late update is as of its time: what was set or deleted since stays (S9)."""
         _, _, user_id, ts, _, changes, _ = record
         user = self._users.find(user_id) or self._users.create(user_id)
         profile = list(user.profile or self._unknown)
+        times = list(user.profile_at) or [-NEVER] * len(profile)
         for number, value in changes:
-            if ts >= user.profile_at or profile[number] is None:
+            if ts >= times[number]:
                 profile[number] = value
-        user.profile = tuple(profile) if any(value is not None for value in profile) else None
-        user.profile_at = max(user.profile_at, ts)
+                times[number] = ts
+        user.profile = tuple(profile)
+        user.profile_at = tuple(times)
 
     # --- timers
 
@@ -395,8 +405,8 @@ def _place(record: Record) -> Micros:
     return record[0]
 
 
-def _turn(instance: Instance) -> tuple[int, Micros, Sequence[str]]:
-    return instance.plan, instance.since, instance.evidence
+def _turn(instance: Instance) -> tuple[int, Micros]:
+    return instance.plan, instance.since
 
 
 def _no_effects() -> Effects:

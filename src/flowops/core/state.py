@@ -61,7 +61,7 @@ class User(msgspec.Struct, array_like=True, gc=False):
 
     armed: Micros = NEVER
     profile: tuple[Any, ...] | None = None  # by attribute number
-    profile_at: Micros = -NEVER
+    profile_at: tuple[Micros, ...] = ()  # when each attribute was last set or deleted
     instances: list[Instance] = []
     windows: list[Window] = []
     sends: list[tuple[Micros, int, int]] = []  # (at, plan, channel), oldest first
@@ -69,7 +69,7 @@ class User(msgspec.Struct, array_like=True, gc=False):
 
     def is_empty(self) -> bool:
         """Nothing is known or pending: the user need not be kept."""
-        return not (self.instances or self.windows or self.sends or self.entries or self.profile)
+        return not (self.instances or self.windows or self.sends or self.entries or self.profile_at)
 
 
 Progress: TypeAlias = dict[int, tuple[Micros, Micros]]

@@ -28,14 +28,17 @@ _LAST = 253_402_214_400 * SECOND  # 9999-12-31
 
 
 class Zone:
-    """A time zone. Offsets are looked up per quarter of an hour, where all changes since 1972 fall, and remembered."""
+    """A time zone. Offsets are remembered by quarter of an hour, unless the clocks change within it."""
 
     __slots__ = ("_offsets", "_tz", "name")
 
     def __init__(self, name: str) -> None:
-        """Raises `zoneinfo.ZoneInfoNotFoundError` (a KeyError) or ValueError for a name that is none."""
+        """Raises ValueError for a name that is none."""
+        try:
+            self._tz = ZoneInfo(name)
+        except (KeyError, OSError, ValueError) as error:  # a folder of the database is an OSError
+            raise ValueError(f"no time zone is called {name!r}") from error
         self.name = name
-        self._tz = ZoneInfo(name)
         self._offsets: dict[int, Micros] = {}
 
     def __repr__(self) -> str:
@@ -52,12 +55,18 @@ class Zone:
         quarter = ts // _QUARTER
         known = self._offsets.get(quarter)
         if known is None:
-            if len(self._offsets) > 100_000:
-                self._offsets.clear()
-            at = min(max(quarter * _QUARTER, _FIRST), _LAST)
-            shift = (_EPOCH + timedelta(microseconds=at)).astimezone(self._tz).utcoffset()
-            known = self._offsets[quarter] = (shift or timedelta()) // _ONE_MICRO
+            known = self._look_up(ts)
+            begin = quarter * _QUARTER
+            if self._look_up(begin) == self._look_up(begin + _QUARTER - 1):
+                if len(self._offsets) > 100_000:
+                    self._offsets.clear()
+                self._offsets[quarter] = known
         return known
+
+    def _look_up(self, ts: Micros) -> Micros:
+        at = min(max(ts, _FIRST), _LAST)
+        shift = (_EPOCH + timedelta(microseconds=at)).astimezone(self._tz).utcoffset()
+        return (shift or timedelta()) // _ONE_MICRO
 
     def local(self, ts: Micros) -> Micros:
         """The wall clock's reading at `ts`, as microseconds since 1970-01-01 00:00 of that clock."""
@@ -72,17 +81,17 @@ class Zone:
         wall = (_EPOCH_LOCAL + timedelta(microseconds=local)).replace(tzinfo=self._tz)
         shift = (wall.utcoffset() or timedelta()) // _ONE_MICRO  # fold=0: the first of two, and in a gap the earlier
         at = local - shift
-        if self.offset(at) != shift:  # in a gap: the first instant after it, which is when the offset changes
-            low, high = at - DAY, at
-            before = self.offset(low)
-            while high - low > _QUARTER:
-                middle = (low + high) // 2
-                if self.offset(middle) == before:
-                    low = middle
-                else:
-                    high = middle
-            return high // _QUARTER * _QUARTER
-        return at
+        if self.offset(at) == shift:
+            return at
+        low, high = at - DAY, at  # in a gap: the first instant after it is when the offset changes
+        before = self.offset(low)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.offset(middle) == before:
+                low = middle
+            else:
+                high = middle
+        return high
 
     def midnight(self, day: int) -> Micros:
         """When the local day `day` begins."""
@@ -141,6 +150,6 @@ def zone_named(name: str) -> Zone | None:
             _ZONES.clear()
         try:
             _ZONES[name] = Zone(name)
-        except (KeyError, ValueError, OSError):
+        except ValueError:
             _ZONES[name] = None
     return _ZONES[name]

@@ -7,7 +7,6 @@ here, and its line in `begin`.
 from __future__ import annotations
 
 from flowops.core.matchers import absence, event
-from flowops.core.matchers.keys import key_of
 from flowops.core.plan import AbsenceTrigger, Plan, Start
 from flowops.core.records import Record
 from flowops.core.state import Instance, User
@@ -15,14 +14,9 @@ from flowops.core.state import Instance, User
 __all__ = ["absence", "begin"]
 
 
-def begin(plan: Plan, start: Start, user: User, record: Record) -> Instance | None:
+def begin(plan: Plan, start: Start, user: User, record: Record, key: str | None) -> Instance | None:
     """The instance that this event begins, or None. One that is due at once is not among the user's instances."""
     _, _, _, ts, event_id, values, _ = record
-    key = None
-    if start.key:
-        key = key_of(start.key, values)
-        if key is None:
-            return None
     captured = tuple([values[place] for place in start.capture])
     if isinstance(plan.trigger, AbsenceTrigger):
         return absence.begin(plan, plan.trigger, user, ts, event_id, key, captured)
