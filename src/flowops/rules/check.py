@@ -258,10 +258,15 @@ class PlanChecker:
             )
         variants = list(self.plan.experiment.variants) if self.plan.experiment else []
         scope = Scope({}, steps=steps, user=self.user, bare="content", variant=bool(variants), zone=self.zone)
+        read: dict[int, dict[str, CheckedTemplate]] = {}  # one content may serve several variants
         for variant, texts in self._contents(variants).items():
-            checked.content[variant] = {
-                name: template for name, text in texts.items() if (template := self._template(text, scope)) is not None
-            }
+            if id(texts) not in read:
+                read[id(texts)] = self._templates(texts, scope)
+            checked.content[variant] = read[id(texts)]
+
+    def _templates(self, texts: Mapping[str, _Text], scope: Scope) -> dict[str, CheckedTemplate]:
+        made = {name: self._template(text, scope) for name, text in texts.items()}
+        return {name: template for name, template in made.items() if template is not None}
 
     def _contents(self, variants: Sequence[str]) -> dict[str | None, dict[str, _Text]]:
         content, loc = self.plan.send.content, ("send", "content")

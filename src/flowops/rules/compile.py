@@ -252,10 +252,10 @@ class _Compiler:
     def _step(self, plan: CheckedPlan, step: Step) -> core.Step:
         steps = {plan.step: plan.captured()}
         made: dict[int, core.Renderer] = {}
-        content = {
-            variant: made.setdefault(id(fields), renderer(fields, steps=steps, user=self.attributes, zone=plan.zone))
-            for variant, fields in plan.content.items()
-        }
+        for fields in plan.content.values():
+            if id(fields) not in made:
+                made[id(fields)] = renderer(fields, steps=steps, user=self.attributes, zone=plan.zone)
+        content = {variant: made[id(fields)] for variant, fields in plan.content.items()}
         channel = self.channels[list(self.project.channels).index(step.channel)]
         return core.Step(step.step, channel, content, step.expires)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 Place: TypeAlias = Literal[
-    "project", "source", "event", "attribute", "channel", "consent", "cap", "plan", "audience", "trigger", "without",
-    "quiet", "experiment", "step", "goal",
-]  # fmt: skip
+    "project", "source", "channel", "cap", "plan", "audience", "trigger", "without", "step", "goal"
+]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
     "project": frozenset({"funnel", "coupons", "banned_words"}),
     "source": frozenset({"kafka", "redis"}),
-    "channel": frozenset({"url", "headers", "topic", "fallback_after"}),
+    "channel": frozenset({"url", "headers", "topic"}),
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
     "audience": frozenset({"segments", "not_segments", "did", "did_not"}),
@@ -35,7 +34,7 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
 
 WORDS: Final[dict[str, frozenset[str]]] = {
     "kind": frozenset({"segments", "receipts"}),
-    "type": frozenset({"webhook", "email", "kafka", "redis", "http"}),
+    "type": frozenset({"webhook", "kafka", "redis"}),
     "repeat": frozenset({"rearm", "always"}),
 }
 """Values, by the key that they are given to."""

@@ -65,9 +65,7 @@ def resolve(project: ProjectFile, name: str, source: Source, inputs: Inputs) -> 
         properties = ("properties",)
     renamed = {key: path(text) for key, text in fields.others.items()}
     wanted += list(renamed.items())
-    return SourceLayout(
-        name, wanted[0][1], event_path, event_id, time, properties, renamed, tuple(wanted)
-    )  # fmt: skip
+    return SourceLayout(name, wanted[0][1], event_path, event_id, time, properties, renamed, tuple(wanted))
 
 
 def events_of(source: Source, events: Iterable[str]) -> list[str]:

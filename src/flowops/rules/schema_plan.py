@@ -138,8 +138,6 @@ def _reentry(value: Any) -> int | str:
 class Experiment(Model):
     """S23."""
 
-    place: ClassVar[Place] = "experiment"
-
     name: Name | None = None
     holdout: Share = Decimal(0)
     variants: dict[Name, Share] = Field(default_factory=dict)

@@ -234,8 +234,6 @@ class QuietWindow(Model):
 class Quiet(Model):
     """S26: a window of quiet, or with `outside` all but a window."""
 
-    place: ClassVar[Place] = "quiet"
-
     start: Annotated[Clock | None, Field(alias="from")] = None
     end: Annotated[Clock | None, Field(alias="to")] = None
     days: Annotated[list[Weekday], BeforeValidator(parse_texts), Field(min_length=1)] | None = None

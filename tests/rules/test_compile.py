@@ -1,0 +1,255 @@
+"""Plans are numbered and ordered as the engine expects, and only what is asked for travels."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flowops.core import plan as core
+from flowops.core.time import DAY, HOUR, MINUTE
+from flowops.rules.findings import render
+from flowops.rules.load import load_project
+
+BASE = Path(__file__).parent / "base"
+Compile = Callable[..., core.Project]
+SEND = "send: {channel: push, content: {body: Hi}}\n"
+
+
+@pytest.fixture
+def compile_(tmp_path: Path) -> Compile:
+    """Compile plans (texts) in the base project; `project` edits flowops.yaml by (old, new)."""
+
+    def run(*plans: str, project: list[tuple[str, str]] = [], files: dict[str, str] = {}) -> core.Project:  # noqa: B006
+        shutil.rmtree(tmp_path)
+        shutil.copytree(BASE, tmp_path)
+        (tmp_path / "rules" / "reminder.yaml").unlink()
+        text = (BASE / "flowops.yaml").read_text(encoding="utf-8")
+        for old, new in project:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "flowops.yaml").write_text(text, encoding="utf-8")
+        for number, plan in enumerate(plans):
+            (tmp_path / "rules" / f"{number}.yaml").write_text(plan, encoding="utf-8")
+        for name, content in files.items():
+            (tmp_path / name).write_text(content, encoding="utf-8")
+        loaded = load_project(tmp_path)
+        assert loaded.project is not None, render(loaded.findings)
+        return loaded.project
+
+    return run
+
+
+def row(project: core.Project, **values: Any) -> Any:
+    columns = project.sources[0].columns
+    return SimpleNamespace(**{column.attribute: values.get(column.name) for column in columns})
+
+
+def simple(plan: str, more: str = "", trigger: str = "{event: view}") -> str:
+    return f"plan: {plan}\ntrigger: {trigger}\n{SEND}{more}"
+
+
+def test_plans_stand_by_priority_higher_first_then_by_id(compile_: Compile) -> None:
+    """S7."""
+    project = compile_(simple("b"), simple("a"), simple("z", "priority: 5\n"), simple("y", "priority: -1\n"))
+    assert [plan.id for plan in project.plans] == ["z", "a", "b", "y"]
+    assert [plan.index for plan in project.plans] == [0, 1, 2, 3]
+
+
+def test_goals_listen_first_then_each_plans_cancels_before_its_start(compile_: Compile) -> None:
+    """S17a: an event first ends what is under way, then may start."""
+    goals = "goals: [{goal: g, event: order, within: 1h}, {goal: h, event: view, within: 1h}]\n"
+    project = compile_(simple("a", goals, "{event: view, without: [view, order], within: 1h}"), simple("b", goals))
+    kinds = [(type(each).__name__, each.plan) for each in project.listeners]
+    assert kinds == [
+        *(("Attain", plan) for plan in (0, 0, 1, 1)),
+        *(("Cancel", 0), ("Cancel", 0), ("Start", 0), ("Start", 1)),
+    ]
+    hits, _ = project.sources[0].routes["view"](row(project)) or ((), ())
+    assert hits == (1, 3, 4, 6, 7)
+
+
+def test_the_route_decides_on_the_events_own_properties_and_only_the_rest_travels(compile_: Compile) -> None:
+    project = compile_(
+        "plan: a\ntrigger:\n  event: view\n  where: price >= 50 and category = 'bags' and user.tier = 'gold'\n"
+        "  without: {event: order, where: amount > 10 and sku = view.sku}\n  within: 1h\n  key: sku\n" + SEND
+    )
+    assert project.events == (core.EventTable("order", ("sku",)), core.EventTable("view", ("sku",)))
+    assert {column.name for column in project.sources[0].columns} == {"price", "category", "amount", "sku"}
+    route = project.sources[0].routes["view"]
+    assert route(row(project, price=60.0, category="bags", sku="A")) == ((1,), ("A",))
+    assert route(row(project, price=40.0, category="bags", sku="A")) is None
+    cancel, start = project.listeners
+    assert isinstance(cancel, core.Cancel)
+    assert isinstance(start, core.Start)
+    assert cancel.where is not None
+    assert start.where is not None
+    assert (start.capture, start.key, cancel.key) == ((0,), (0,), (0,))
+    assert cancel.where(("A",), (("A",),), (None, None), 0, None)
+    assert not cancel.where(("B",), (("A",),), (None, None), 0, None)
+    gold = tuple("gold" if name == "tier" else None for name in project.attributes)
+    assert start.where(("A",), (), gold, 0, None)
+    assert not start.where(("A",), (), (None,) * len(gold), 0, None)
+
+
+def test_any_listens_to_every_event_also_to_undeclared_ones(compile_: Compile) -> None:
+    """S12."""
+    project = compile_(simple("a", trigger="{event: any}"), simple("b"))
+    source = project.sources[0]
+    assert source.any_route is not None
+    assert source.any_route(row(project)) == ((0,), ())
+    assert source.routes["view"](row(project)) == ((0, 1), ())
+    assert set(source.routes) == {"view"}
+
+
+def test_a_source_with_a_constant_event_has_only_its_route(compile_: Compile) -> None:
+    project = compile_(
+        simple("a", "goals: [{goal: g, event: order, within: 1h}]\n"),
+        project=[("    fields: {user_id: uid, event: type}", "    event: view\n    fields: {user_id: uid}"),
+                 ("  crm:", "  shop: {file: data/orders.csv, event: order}\n  crm:")],
+        files={"data/orders.csv": "user_id,ts\n"},
+    )  # fmt: skip
+    assert [set(source.routes) for source in project.sources] == [{"view"}, {"order"}, set()]
+    assert [source.event_id for source in project.sources] == [(("event_id",),), (), ()]
+
+
+def test_attributes_are_those_that_plans_use(compile_: Compile) -> None:
+    project = compile_(
+        simple("a", "audience: {where: user.tier = 'gold'}\n"),
+        project=[
+            ("  tier:", "  city: string\n  home: zone\n  tier:"),
+            ("address: token}", "address: token, consent: {opt_in: sms_ok}}\n  other: {type: console, address: city}"),
+        ],
+    )
+    assert project.attributes == ("home", "sms_ok", "tier", "token")
+    assert project.zone_attribute == 0
+    push, other = project.channels
+    assert (push.address, push.opt_in, push.opt_out) == (3, 1, None)
+    assert (other.address, other.opt_in) == (None, None)
+
+
+def test_an_audience_of_several_blocks_holds_if_one_does(compile_: Compile) -> None:
+    project = compile_(
+        simple("a", "audience: {any: [{where: user.tier = 'gold'}, {any: [{where: user.first_name = 'Mei'}]}]}\n")
+    )
+    audience = project.plans[0].audience
+    assert audience is not None
+
+    def holds(**user: str) -> bool:
+        return audience((), (), tuple(user.get(name) for name in project.attributes), 0, None)
+
+    assert holds(tier="gold")
+    assert holds(first_name="Mei")
+    assert not holds(tier="basic")
+    assert not holds()
+
+
+def test_caps_bind_what_their_scope_names(compile_: Compile) -> None:
+    """S24: a plan's cap binds the plan and counts its scope; a project's binds what it counts."""
+    caps = (
+        "caps: [{at_most: 1, per: ever}, {at_most: 2, per: 7d, scope: {group: G, tag: t}}, "
+        "{at_most: 3, per: calendar day, scope: {channel: push}}]\n"
+    )
+    of_project = "caps: [{at_most: 9, per: 30d}, {at_most: 8, per: calendar month, scope: {plan: b}}]\nchannels:"
+    project = compile_(
+        simple("a", "group: G\ntags: [t]\n" + caps),
+        simple("b", "group: G\n"),
+        project=[("channels:", of_project)],
+    )
+    a, b = project.plans
+    nine = core.Cap(9, 30 * DAY, None, None, None, "9 per 30d (project)")
+    assert a.caps == (
+        core.Cap(1, None, None, frozenset({0}), None, "1 per ever (plan)"),
+        core.Cap(2, 7 * DAY, None, frozenset({0}), None, "2 per 7d (group G, tag t)"),
+        core.Cap(3, None, "day", None, 0, "3 per calendar day (channel push)"),
+        nine,
+    )
+    assert b.caps == (nine, core.Cap(8, None, "month", frozenset({1}), None, "8 per calendar month (plan b)"))
+
+
+def test_quiet_hours_are_the_plans_own_or_none_or_the_projects(compile_: Compile) -> None:
+    """S26."""
+    project = compile_(
+        simple("a"),
+        simple("b", "quiet: none\n"),
+        simple("c", "quiet: {outside: {days: [mon, fri], from: 14:00, to: 16:00}, then: drop}\n"),
+        project=[("channels:", "quiet: {from: 22:00, to: 08:00}\nchannels:")],
+    )
+    every = frozenset(range(7))
+    assert [plan.quiet for plan in project.plans] == [
+        core.Quiet(1320, 480, every, outside=False, hold=True),
+        None,
+        core.Quiet(840, 960, frozenset({0, 4}), outside=True, hold=False),
+    ]
+
+
+def test_triggers_and_reentry(compile_: Compile) -> None:
+    """S12, S13, S21."""
+    project = compile_(
+        simple("a", "reentry: once\n", "{event: view, delay: 10m}"),
+        simple("b", "reentry: 7d\n", "{event: view, without: order, within: 2h, repeat: restart, delay: 1m}"),
+    )
+    assert [plan.trigger for plan in project.plans] == [
+        core.EventTrigger(10 * MINUTE),
+        core.AbsenceTrigger(2 * HOUR, "restart", MINUTE),
+    ]
+    assert [plan.reentry for plan in project.plans] == [
+        core.Reentry(always=False, gap=None),
+        core.Reentry(always=False, gap=7 * DAY),
+    ]
+
+
+def test_paths_lead_into_nested_records_but_a_csv_column_may_have_a_dot(compile_: Compile) -> None:
+    """S1."""
+    fields = "{user_id: user.id, event: type, sku: item.code, properties: props}"
+    project = compile_(
+        simple("a", trigger="{event: view, key: sku}"),
+        project=[("data/web.csv", "data/web.jsonl"), ("{user_id: uid, event: type}", fields)],
+        files={"data/web.jsonl": ""},
+    )
+    source = project.sources[0]
+    assert (source.user_id, source.properties_path) == (("user", "id"), ("props",))
+    assert source.columns == (core.Column("p0", "sku", ("item", "code"), "string"),)
+    project = compile_(
+        simple("a"),
+        project=[("{user_id: uid, event: type}", "{user_id: user.id, event: type}")],
+        files={"data/web.csv": "user.id,type,ts,event_id\n"},
+    )
+    assert project.sources[0].user_id == ("user.id",)
+
+
+def test_one_content_serves_all_variants(compile_: Compile) -> None:
+    project = compile_(simple("a", "experiment: {variants: {x: 50%, y: 50%}}\n"))
+    content = project.plans[0].step.content
+    assert set(content) == {"x", "y"}
+    assert content["x"] is content["y"]
+    held_out_only = compile_(simple("a", "experiment: {holdout: 5%}\n"))
+    assert set(held_out_only.plans[0].step.content) == {None}
+
+
+def test_a_version_changes_with_what_is_compiled_and_with_nothing_else(compile_: Compile) -> None:
+    files = {"rules/templates/greeting.yaml": "body: Hi\n"}
+    plan = simple("a").replace("{body: Hi}", "{template: greeting}")
+
+    def versions(text: str, **more: Any) -> tuple[str, str]:
+        project = compile_(text, **{"files": files, **more})
+        return project.plans[0].version, project.fingerprint
+
+    first = versions(plan)
+    assert len(first[0]) == 8
+    assert int(first[0], 16) >= 0
+    assert versions("# a comment\n" + plan + "notes: said\n") == first
+    assert versions(plan, project=[("channels:", "state: elsewhere\nchannels:")]) == first
+    changed = [
+        versions(plan + "priority: 1\n"),
+        versions(plan, files={"rules/templates/greeting.yaml": "body: Ho\n"}),
+        versions(plan, project=[("price: money", "price: number")]),
+        versions(plan, project=[("channels:", "quiet: {from: 22:00, to: 08:00}\nchannels:")]),
+    ]
+    assert len({first[0], *(version for version, _ in changed)}) == 5
+    other_input = versions(plan, project=[("data/web.csv", "data/web.cs[v]")])
+    assert (other_input[0], other_input[1] != first[1]) == (first[0], True)
