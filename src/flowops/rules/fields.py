@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, NoReturn
 from zoneinfo import available_timezones
 
@@ -152,10 +153,15 @@ def parse_clock(value: Any) -> int:
     return minutes
 
 
+@cache
+def _zones() -> set[str]:
+    return available_timezones()  # walks the data base: 20 ms
+
+
 def parse_zone(value: Any) -> str:
     """A name of the IANA data base."""
     text = as_text(value, "a time zone")
-    zones = available_timezones()
+    zones = _zones()
     if text not in zones:
         refuse("FO204", f"`{text}` is no time zone", did_you_mean(text, zones) or "use an IANA name: `Asia/Shanghai`")
     return text
