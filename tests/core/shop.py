@@ -340,11 +340,17 @@ def event(
     return Row(user, name, f"{name}@{ts}" if id is None else id, ts, sku, n)
 
 
-def profile(ts: Micros | str | None, user: str = USER, **attributes: Any) -> Row:
+def profile(
+    ts: Micros | str | None,
+    user: str = USER,
+    *,
+    id: str | None = None,  # noqa: A002
+    **attributes: Any,
+) -> Row:
     """A profile update: None deletes; without a time it holds from before the first record."""
     ts = BEFORE_ALL if ts is None else at(ts) if isinstance(ts, str) else ts
     places = {f"p{ATTRIBUTES.index(name)}": value for name, value in attributes.items()}
-    return Row(user, "profile", None, ts, **places)
+    return Row(user, "profile", id, ts, **places)
 
 
 def log(project: Project, *rows: Row, source: int = 0, name: str = "0", ended: bool = True) -> Partition:

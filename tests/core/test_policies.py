@@ -167,6 +167,25 @@ def test_quiet_over_a_change_of_the_clock(window, when, until) -> None:
     ]
 
 
+def test_a_window_that_the_clock_skips_is_none() -> None:
+    """S10, S26: quiet outside 02:00 to 03:00 lasts over the night that has no such hour."""
+    plan = replace(HELLO, quiet=quiet("02:00", "03:00", outside=True), zone=BERLIN)
+    assert stages("2022-03-26 12:00", drafts=[plan], until="2022-04-01 00:00") == [
+        ("hello", "2022-03-26 12:00", "held"),
+        ("hello", "2022-03-28 00:00", "delivered"),
+    ]
+
+
+def test_an_outside_window_that_comes_twice_is_open_once() -> None:
+    """S10: the second 02:10 of the night is quiet, since the window of 02:00 to 02:30 is over."""
+    plan = replace(HELLO, quiet=quiet("02:00", "02:30", outside=True), zone=BERLIN)
+    assert stages("2022-10-30 00:10", "2022-10-30 01:10", drafts=[plan], until="2022-11-01 00:00") == [
+        ("hello", "2022-10-30 00:10", "delivered"),
+        ("hello", "2022-10-30 01:10", "held"),
+        ("hello", "2022-10-31 01:00", "delivered"),
+    ]
+
+
 def test_the_second_half_past_two_is_not_quiet_if_quiet_ended_at_the_first() -> None:
     """S10: the end of a window runs once."""
     plan = replace(HELLO, quiet=quiet("22:00", "02:30", hold=False), zone=BERLIN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from driver import Run, agreed
 from shop import NEIGHBOUR, STRANGER, Draft, On, absence, at, crm, event, log, profile, project, span
 
-from flowops.core.records import ENDED, NO_WATERMARK
+from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Chunk, LateRecord, Record
 
 REMINDER = Draft("reminder", trigger=absence(span("1h")), without=(On("order"),))
 DAY = "2022-04-21"
@@ -148,6 +148,37 @@ def test_a_profile_update_at_the_instant_of_an_event_goes_by_the_order_of_source
     shop = project(Draft("hello", channel=2))
     told = crm(shop, profile(f"{DAY} 10:00", address="here"))
     assert [row.stage for row in agreed(shop, log(shop, seen("10:00")), told).decisions] == ["no_address"]
+
+
+def test_ids_are_those_of_a_source() -> None:
+    """S4: a view and an order that happen to bear one id at one instant are two events, and so is a profile update."""
+    shop = project(Draft("seen", channel=2), Draft("ordered", on=On("order"), channel=2), disorder=[0, 0])
+    outcome = agreed(
+        shop,
+        log(shop, event(f"{DAY} 10:00", "view", id="1")),
+        log(shop, event(f"{DAY} 10:00", "order", id="1"), event(f"{DAY} 10:01", "view", id="2"), source=1),
+        crm(shop, profile(f"{DAY} 10:00", id="1", address="here")),
+    )
+    assert [(row.plan, row.stage) for row in outcome.decisions] == [
+        ("seen", "no_address"),
+        ("ordered", "no_address"),
+        ("seen", "delivered"),
+    ]
+
+
+def test_an_idle_partition_that_is_read_to_its_end_moves_on_with_the_clock() -> None:
+    """S6: it never moves back, and what comes behind it is late."""
+    shop = project(REMINDER)
+    intake = Run(shop, [log(shop, ended=False)]).intakes[0]
+    intake.advance_to(at(f"{DAY} 10:00"))
+    intake.advance_to(at(f"{DAY} 09:00"))
+    assert intake.watermark == at(f"{DAY} 10:00")
+    late: list[list[LateRecord]] = [[] for _ in range(SHARDS)]
+    into: list[list[Record]] = [[] for _ in range(SHARDS)]
+    intake.take(Chunk(0, [seen("09:59"), seen("10:00")], []), into, late)
+    assert [row.ts for rows in late for row in rows] == [at(f"{DAY} 09:59")]
+    assert sorted(row[0] for rows in into for row in rows) == [at(f"{DAY} 10:00")] * 2
+    assert intake.watermark == at(f"{DAY} 10:00")
 
 
 def test_a_bad_record_takes_a_position_and_no_time() -> None:
