@@ -1,0 +1,289 @@
+"""From the fields of a record to a `Row` (S1).
+
+Two ways lead to the same rows. The strict way lets msgspec check and decode JSON in one go, straight into the struct;
+it takes whole blocks of lines and refuses a block in which one value is not written as declared. The lenient way takes
+one record's values as they are, converts each (`values`), and says of a bad one which field it was. JSON goes the
+strict way and, where that refuses, the lenient one; CSV and Parquet go the lenient one, a column at a time. A field
+that is often written otherwise than declared (ids as numbers) is widened for the strict way after a while: that changes
+the speed, never the rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from itertools import repeat
+from typing import Annotated, Any, cast
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from flowops.core.plan import Column, Source, TimeField
+from flowops.core.records import BEFORE_ALL, Row
+from flowops.sources.layout import Field, Layout, Path, Slot, Step, layout, slots
+from flowops.sources.values import FIRST, LAST, UNITS, Clock, Convert, UnfitError, converters, day_number
+
+BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for input that it cannot decode."""
+
+_WIDEN_AFTER = 64
+
+_STRICT: dict[str, Any] = {
+    "id": Annotated[str, Meta(min_length=1)],
+    "event_id": Annotated[str, Meta(min_length=1)] | None,
+    "string": str | None,
+    "zone": str | None,
+    "number": float | None,
+    "money": float | None,
+    "boolean": bool | None,
+    "time": datetime | None,
+    "date": date | None,
+    "list": list[Any] | None,
+    "object": dict[str, Any] | None,
+}
+
+Bad = tuple[int, UnfitError]
+"""A bad record's place in its table, and why."""
+
+
+class Decoder:
+    """Makes the rows of one source; `decoder` gives it. What it learns on the way is about speed only."""
+
+    def __init__(self, source: Source) -> None:
+        self.slots = slots(source)
+        self.clock = Clock(source.time.zone)
+        self.converts = [converters(source.time.unit, self.clock)[slot.kind] for slot in self.slots]
+        self._unit = source.time.unit
+        self._types = [self._strict_type(slot.kind) for slot in self.slots]
+        parts = [slot.attribute for slot in self.slots if slot.kind == "event_id" and slot.attribute != "event_id"]
+        self._join = _joining(parts) if parts else None
+        self._extra: list[Field] = [("event_id", None, None)] if parts else []
+        self._constants: dict[str, Any] = {}
+        if all(slot.attribute != "event" for slot in self.slots):
+            self._constants["event"] = source.event or ""
+        if source.time.path is None:
+            self._constants["ts"] = BEFORE_ALL
+        if not source.event_id:
+            self._constants["event_id"] = None
+        fields: list[Field] = [(slot.attribute, Any, slot.absent) for slot in self.slots]
+        plain = msgspec.defstruct("Row", fields + self._extra, namespace=dict(self._constants), gc=False)
+        self._row = cast("Callable[..., Row]", plain)
+        self._wide = self._layout([Any] * len(self.slots), strict=False)
+        self._decode_wide = msgspec.json.Decoder(self._wide.struct).decode
+        self._repairs: Counter[int] = Counter()
+        self._build()
+
+    def _layout(self, types: Sequence[Any], *, strict: bool) -> Layout:
+        return layout(self.slots, types, self._extra, self._constants, strict=strict)
+
+    def _strict_type(self, kind: str) -> Any:
+        if kind != "ts":
+            return _STRICT[kind]
+        if self._unit is None:
+            return datetime
+        size = UNITS[self._unit]
+        return Annotated[int, Meta(ge=FIRST // size, le=LAST // size)]
+
+    def _build(self) -> None:
+        """Generate what decodes strictly, with the fields that were often repaired as whatever they are."""
+        types = [Any if self._repairs[n] >= _WIDEN_AFTER else kind for n, kind in enumerate(self._types)]
+        found = self._layout(types, strict=True)
+        steps = list(found.lifts)
+        for number, slot in enumerate(self.slots):
+            if number in found.loose:
+                steps.append(_converting(slot, self.converts[number]))
+                continue
+            if slot.required and number in found.deep:
+                steps.append(_requiring(slot, self.converts[number]))
+            finish = self._finish(slot)
+            if finish is not None:
+                steps.append(finish)
+        if self._join is not None:
+            steps.append(self._join)
+        self._steps = steps
+        strict = msgspec.json.Decoder(found.struct)
+        self.decode = cast("Callable[[bytes], Row]", strict.decode)
+        self.decode_lines = cast("Callable[[memoryview], list[Row]]", strict.decode_lines)
+
+    def _finish(self, slot: Slot) -> Step | None:
+        """What makes the value of a row out of one that msgspec decoded strictly; None: it is that already."""
+        if slot.kind == "ts" and self._unit is not None:
+            return _scaling(UNITS[self._unit]) if self._unit != "us" else None
+        if slot.kind in ("time", "ts"):
+            return _finishing(slot.attribute, self.clock.moment)
+        return _finishing(slot.attribute, day_number) if slot.kind == "date" else None
+
+    def finish(self, rows: Sequence[Row]) -> None:
+        """Complete rows of `decode` or `decode_lines`, in place. Raises `UnfitError`, and then they are spoilt."""
+        for step in self._steps:
+            step(rows)
+
+    def line(self, line: bytes) -> Row:
+        """One record of JSON, leniently. Raises `UnfitError`."""
+        try:
+            record = self._decode_wide(line)
+        except msgspec.ValidationError as error:
+            text = str(error)[:1].lower() + str(error)[1:]
+            raise UnfitError("bad_type" if " - at " in text else "unparseable", text) from None
+        except UnicodeDecodeError:
+            raise UnfitError("unparseable", "a field is not UTF-8") from None
+        except RecursionError:
+            raise UnfitError("unparseable", "nested too deeply") from None
+        except msgspec.MsgspecError as error:
+            raise UnfitError("unparseable", str(error)) from None
+        for step in self._wide.lifts:
+            step((record,))
+        values = [getattr(record, slot.attribute) for slot in self.slots]
+        row = self.row(values, self.converts)
+        self._learn(values)
+        return row
+
+    def _learn(self, values: Sequence[Any]) -> None:
+        for number, value in enumerate(values):
+            if value is not UNSET and not _fits(value, self._types[number]):
+                self._repairs[number] += 1
+                if self._repairs[number] == _WIDEN_AFTER:
+                    self._build()
+
+    def row(self, values: Iterable[Any], converts: Sequence[Convert]) -> Row:
+        """One record from the values of its slots. Raises `UnfitError`."""
+        ready = []
+        for slot, convert, value in zip(self.slots, converts, values, strict=True):
+            try:
+                ready.append(value if value is UNSET and not slot.required else convert(value))
+            except UnfitError as error:
+                raise slot.fail(error) from None
+        row = self._row(*ready)
+        if self._join is not None:
+            self._join((row,))
+        return row
+
+    def table(
+        self, columns: Sequence[Sequence[Any] | None], converts: Sequence[Convert]
+    ) -> tuple[list[Row | None], list[Bad]]:
+        """Records from columns, one for each slot (None: the table has none). A bad record's row is None."""
+        try:
+            ready = [
+                repeat(slot.absent) if column is None else [convert(value) for value in column]
+                for slot, column, convert in zip(self.slots, columns, converts, strict=True)
+            ]
+        except UnfitError:
+            return self._one_by_one(columns, converts)
+        rows = list(map(self._row, *ready))
+        if self._join is not None:
+            self._join(rows)
+        return cast("list[Row | None]", rows), []
+
+    def _one_by_one(
+        self, columns: Sequence[Sequence[Any] | None], converts: Sequence[Convert]
+    ) -> tuple[list[Row | None], list[Bad]]:
+        rows: list[Row | None] = []
+        bad: list[Bad] = []
+        given = (
+            repeat(slot.absent) if column is None else column for slot, column in zip(self.slots, columns, strict=True)
+        )
+        for number, values in enumerate(zip(*given, strict=False)):
+            try:
+                rows.append(self.row(values, converts))
+            except UnfitError as error:
+                rows.append(None)
+                bad.append((number, error))
+        return rows, bad
+
+
+def _joining(parts: Sequence[str]) -> Step:
+    """An event id made of several fields; None when one of them is missing."""
+
+    def step(rows: Sequence[Any]) -> None:
+        for row in rows:
+            values = [getattr(row, part) for part in parts]
+            row.event_id = None if None in values else "-".join(values)
+
+    return step
+
+
+def _converting(slot: Slot, convert: Convert) -> Step:
+    attribute, required = slot.attribute, slot.required
+
+    def step(rows: Sequence[Any]) -> None:
+        for row in rows:
+            value = getattr(row, attribute)
+            if value is not UNSET or required:
+                setattr(row, attribute, convert(value))
+
+    return step
+
+
+def _requiring(slot: Slot, convert: Convert) -> Step:
+    attribute = slot.attribute
+
+    def step(rows: Sequence[Any]) -> None:
+        for row in rows:
+            if getattr(row, attribute) is UNSET:
+                convert(UNSET)  # refuses it
+
+    return step
+
+
+def _scaling(size: int) -> Step:
+    def step(rows: Sequence[Any]) -> None:
+        for row in rows:
+            row.ts = row.ts * size
+
+    return step
+
+
+def _finishing(attribute: str, finish: Convert) -> Step:
+    def step(rows: Sequence[Any]) -> None:
+        for row in rows:
+            value = getattr(row, attribute)
+            if value is not None and value is not UNSET:
+                setattr(row, attribute, finish(value))
+
+    return step
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether the strict way would have taken the value."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _decoder(key: _Key) -> Decoder:
+    return Decoder(key.source)
+
+
+class _Key:
+    """A source, equal to every other that is decoded alike: its files share what was generated for one of them."""
+
+    __slots__ = ("parts", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.parts: tuple[str, str | None, Path, Path, tuple[Path, ...], TimeField, Path | None, tuple[Column, ...]] = (
+            source.kind,
+            source.event,
+            source.user_id,
+            source.event_path,
+            source.event_id,
+            source.time,
+            source.properties_path,
+            source.columns,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.parts == self.parts
+
+
+def decoder(source: Source) -> Decoder:
+    """The decoder of a source. Its partitions share it."""
+    return _decoder(_Key(source))

@@ -1,0 +1,143 @@
+"""JSON Lines: a record is a JSON object on a line of its own. Blank lines are none, and are not counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowops.core.plan import Source
+from flowops.core.records import Chunk, DeadLetter, Row
+from flowops.sources.decode import BAD_JSON, decoder
+from flowops.sources.files import Compression
+from flowops.sources.lines import MAX_RECORD, Lines
+from flowops.sources.values import Reason, UnfitError
+
+_SAMPLE = 200
+
+
+class JsonLines:
+    """A partition of JSON lines. Its position is (offset in decompressed bytes, records, 1 when it has ended)."""
+
+    def __init__(
+        self,
+        path: Path,
+        compression: Compression | None,
+        source: Source,
+        file: str,
+        position: Sequence[int] | None,
+        *,
+        follow: bool,
+    ) -> None:
+        self.name = file
+        self._source = source.name
+        self._decoder = decoder(source)
+        self._lines = Lines(path, compression, follow=follow)
+        self._lines.offset, self._count, self._ended = position or (0, 0, 0)
+        if not position:
+            self._lines.lines(1)  # a file that cannot be read is refused now
+            self._lines.release()
+
+    def read(self, limit: int) -> Chunk | None:
+        """The next records: about `limit` bytes, or one that is longer. None: at the end for now."""
+        while not self._ended:
+            first = self._count
+            data = self._lines.lines(max(limit, 1))
+            if data:
+                rows, dead = self._decode(data)
+                self._lines.take(len(data))
+                if not rows:
+                    continue
+            elif self._lines.oversized:
+                rows, dead = [None], [self._too_large(self._lines.head(4 * _SAMPLE), first)]
+                if not self._lines.skip():
+                    return None
+            elif broken := self._lines.broken:
+                rows = [None]
+                dead = [self._dead(first, broken.reason, broken.detail, self._lines.head(4 * _SAMPLE))]
+                self._ended = 1
+                self._lines.release()
+            else:
+                return None
+            self._count += len(rows)
+            return Chunk(first, rows, dead)
+        return None
+
+    def position(self) -> tuple[int, ...]:
+        """Just after the last record of the last chunk."""
+        return self._lines.offset, self._count, self._ended
+
+    def release(self) -> None:
+        """Close the file; the next `read` opens it again."""
+        self._lines.release()
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        self._lines.release()
+
+    def _decode(self, data: memoryview) -> tuple[Sequence[Row | None], list[DeadLetter]]:
+        try:
+            rows = self._decoder.decode_lines(data)
+            if len(data) <= MAX_RECORD and self._is_one_per_line(data, len(rows)):
+                self._decoder.finish(rows)
+                return rows, []
+        except (*BAD_JSON, UnfitError):
+            pass
+        return self._line_by_line(data.tobytes())
+
+    def _is_one_per_line(self, data: memoryview, records: int) -> bool:
+        """Whether `records` JSON objects that were found in `data`, one after the other, are one for each line.
+
+        They are if there are as many lines, and `}`, line end, `{` between any two: inside an object that cannot stand,
+        nor can a line end in a string. It is looked for with the first key: a long needle is found faster.
+        """
+        size, tail, head = len(data), bytes(data[-2:]), bytes(data[:100])
+        if head[:1] != b"{" or self._lines.count(b"\n", size) + (tail[-1:] != b"\n") != records:
+            return False
+        end = b"}\r\n" if tail == b"\r\n" else b"}\n"
+        key = head[: head.find(b":") + 1] or b"{"
+        return any(self._lines.count(end + begin, size) + 1 == records for begin in (key, b"{"))
+
+    def _line_by_line(self, data: bytes) -> tuple[list[Row | None], list[DeadLetter]]:
+        lines = [line for line in data.split(b"\n") if line and not line.isspace()]
+        decode = self._decoder.decode
+        rows: list[Row | None] = []
+        odd: list[int] = []
+        for number, line in enumerate(lines):
+            try:
+                rows.append(decode(line))
+            except BAD_JSON:
+                rows.append(None)
+                odd.append(number)
+        try:
+            self._decoder.finish([row for row in rows if row is not None])
+        except UnfitError:
+            odd = list(range(len(lines)))
+        dead: list[DeadLetter] = []
+        unfinished = not data.endswith(b"\n")
+        for number in odd:
+            line, at = lines[number], self._count + number
+            try:
+                rows[number] = self._decoder.line(line)
+            except UnfitError as error:
+                rows[number] = None
+                reason, detail = error.reason, error.detail
+                if reason == "unparseable" and unfinished and number == len(lines) - 1:
+                    reason, detail = "truncated", f"the last line has no end: {detail}"
+                elif line.lstrip().startswith(b"["):
+                    detail += "; if the file is one JSON array, write its records one to a line"
+                dead.append(self._dead(at, reason, detail, line))
+        if len(data) > MAX_RECORD:
+            long = [number for number, line in enumerate(lines) if len(line) > MAX_RECORD]
+            dead = [letter for letter in dead if letter.position - self._count not in long]
+            for number in long:
+                rows[number] = None
+                dead.append(self._too_large(lines[number], self._count + number))
+            dead.sort(key=lambda letter: letter.position)
+        return rows, dead
+
+    def _too_large(self, line: bytes, position: int) -> DeadLetter:
+        return self._dead(position, "too_large", f"a line of more than {MAX_RECORD:,} bytes", line)
+
+    def _dead(self, position: int, reason: Reason, detail: str, line: bytes) -> DeadLetter:
+        sample = line[: 4 * _SAMPLE].decode(errors="replace")[:_SAMPLE]
+        return DeadLetter(self._source, self.name, position, reason, detail, sample)
