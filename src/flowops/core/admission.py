@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from flowops.core.plan import Attributes, Cap, Experiment, Plan, Quiet
 from flowops.core.records import Micros
@@ -24,7 +25,7 @@ HOLDOUT = "holdout"
 _CALENDAR_KEPT = {"day": 2 * DAY, "week": 8 * DAY, "month": 32 * DAY}
 
 
-class Verdict(NamedTuple):
+class Verdict(Struct, frozen=True, gc=False):
     """What was decided. `until` is set for `held`; `content` for `delivered`; `entered` tells S21's entries."""
 
     stage: str
@@ -36,12 +37,18 @@ class Verdict(NamedTuple):
 
 
 def decide(
-    plan: Plan, user_id: str, user: User, profile: Attributes, zone: Zone, instance: Instance, now: Micros
+    plan: Plan,
+    user: User,
+    profile: Attributes,
+    zone: Zone,
+    instance: Instance,
+    now: Micros,
+    arm: str | None,
+    variant: str | None,
 ) -> Verdict:
     """Go through the list of checks for `instance`, whose turn has come at `now`; `zone` is the user's own."""
     if not plan.starts_at <= now < plan.ends_at:
         return Verdict("plan_ended", f"due {isoformat(now)}")
-    arm, variant = arm_of(plan.experiment, user_id)
     steps = (instance.captured,)
     if plan.audience is not None and not plan.audience((), steps, profile, now, variant):
         return Verdict("not_in_audience")
@@ -76,7 +83,8 @@ def decide(
 
 def trigger_id(plan: str, user_id: str, key: str | None, evidence: Sequence[str]) -> str:
     """The trigger instance's id: of the plan, the user, the key and the events that made it (S32)."""
-    text = "\x1f".join((plan, user_id, key or "", *evidence))
+    events = evidence[0] if len(evidence) == 1 else "\x1f".join(evidence)
+    text = f"{plan}\x1f{user_id}\x1f{key or ''}\x1f{events}"
     return blake2b(text.encode(), digest_size=12).hexdigest()
 
 

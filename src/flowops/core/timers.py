@@ -19,7 +19,7 @@ NEVER: Micros = 1 << 62
 class Timers:
     """The timers of one shard. `head` is a lower bound of the next due time: nothing is due before it."""
 
-    __slots__ = ("_buckets", "_opened", "_order", "boundary", "ready")
+    __slots__ = ("_buckets", "_opened", "_order", "boundary", "head", "ready")
 
     def __init__(self) -> None:
         self._buckets: dict[int, list[str]] = {}
@@ -29,23 +29,22 @@ class Timers:
         """A heap of (due, user_id): the content of the buckets that time has reached, and what came to them since."""
         self.boundary: Micros = NEVER
         """When the next bucket begins that has not been opened."""
-
-    @property
-    def head(self) -> Micros:
-        """Nothing is due before this time."""
-        return min(self.boundary, self.ready[0][0]) if self.ready else self.boundary
+        self.head: Micros = NEVER
+        """Nothing is due before this time. Whoever takes from `ready` calls `look` afterwards."""
 
     def add(self, due: Micros, user_id: str) -> None:
         """Arm `user_id` for `due`."""
         bucket = due // BUCKET
         if bucket <= self._opened:
             heappush(self.ready, (due, user_id))
+            self.head = min(self.head, due)
             return
         users = self._buckets.get(bucket)
         if users is None:
             self._buckets[bucket] = [user_id]
             heappush(self._order, bucket)
             self.boundary = self._order[0] * BUCKET
+            self.head = min(self.head, self.boundary)
         else:
             users.append(user_id)
 
@@ -61,3 +60,7 @@ class Timers:
             ]
             self.ready.sort()  # a sorted list is a heap
         self.boundary = order[0] * BUCKET if order else NEVER
+
+    def look(self) -> None:
+        """Set `head` anew."""
+        self.head = min(self.boundary, self.ready[0][0]) if self.ready else self.boundary

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import AbsenceTrigger, Attributes, Cancel, Plan
+from flowops.core.plan import AbsenceTrigger, Attributes, Cancel, Plan, Start, Trigger
 from flowops.core.records import Micros, Record, Values
 from flowops.core.state import DELAY, HELD, WAIT, Instance, User
 
 
 def begin(
-    plan: Plan, trigger: AbsenceTrigger, user: User, ts: Micros, event_id: str, key: str | None, captured: Values
+    plan: Plan, start: Start, user: User, ts: Micros, event_id: str, values: Values, key: str | None
 ) -> Instance | None:
     """The wait that this A begins; None when it is ignored (`repeat`, or the event is a repeated one: S4)."""
-    under_way = [
-        other for other in user.instances if other.kind == WAIT and other.plan == plan.index and other.key == key
-    ]
-    if under_way:
-        if trigger.repeat == "ignore" or any(event_id in other.evidence for other in under_way):
-            return None
-        if trigger.repeat == "restart":
-            for other in under_way:
-                user.instances.remove(other)
+    trigger = cast("AbsenceTrigger", plan.trigger)
+    restarted: list[Instance] = []
+    for other in user.instances:
+        if other.kind == WAIT and other.plan == plan.index and other.key == key:
+            if trigger.repeat == "ignore" or event_id in other.evidence:
+                return None
+            if trigger.repeat == "restart":
+                restarted.append(other)
+    for other in restarted:
+        user.instances.remove(other)
+    captured = tuple([values[place] for place in start.capture])
     instance = Instance(WAIT, plan.index, ts, ts + trigger.within, 0, 0, key, (event_id,), captured)
     user.instances.append(instance)
     return instance
 
 
-def cancel(trigger: AbsenceTrigger, cancel: Cancel, user: User, profile: Attributes, record: Record) -> None:
+def cancel(trigger: Trigger, cancel: Cancel, user: User, profile: Attributes, record: Record) -> None:
     """End every instance of the plan that this B matches: `[tA, tA + W)`, by key, by its filter (S13, S17a).
 
     A late B counts as of its own time, if what it cancels still waits, be it out its delay (S9). The event that began a
     wait never ends it.
     """
+    within = cast("AbsenceTrigger", trigger).within
     _, _, _, ts, event_id, values, _ = record
     key = key_of(cancel.key, values) if cancel.key else None
     if cancel.key and key is None:
@@ -42,7 +47,7 @@ def cancel(trigger: AbsenceTrigger, cancel: Cancel, user: User, profile: Attribu
         if not (
             instance.plan == cancel.plan
             and instance.kind != HELD
-            and instance.since <= ts < instance.since + trigger.within
+            and instance.since <= ts < instance.since + within
             and instance.key == key
             and event_id not in instance.evidence
             and (cancel.where is None or cancel.where(values, (instance.captured,), profile, ts, None))
@@ -50,7 +55,7 @@ def cancel(trigger: AbsenceTrigger, cancel: Cancel, user: User, profile: Attribu
     ]
 
 
-def fire(trigger: AbsenceTrigger, user: User, instance: Instance) -> bool:
+def fire(trigger: Trigger, user: User, instance: Instance) -> bool:
     """The wait is over: the trigger fires at its deadline. False when it is still to be acted on after a delay."""
     instance.triggered_at = instance.due
     instance.kind = DELAY
