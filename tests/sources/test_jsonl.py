@@ -16,7 +16,7 @@ from flowops.core.plan import TimeField
 from flowops.core.records import BEFORE_ALL
 from flowops.core.time import Zone
 from flowops.errors import InputError
-from flowops.sources import open_partition
+from flowops.sources import files, open_partition
 
 EVENT = {"user_id": "u1", "event": "view", "ts": 1_650_000_000_000_000}
 GOOD = ("u1", "view", None, 1_650_000_000_000_000)
@@ -406,6 +406,33 @@ def test_no_file_stays_open_that_was_released(tmp_path):
         assert len(list(Path("/proc/self/fd").iterdir())) == before
         assert waiting[0].read(100).first == 2
         waiting[0].close()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_a_compressed_file_goes_on_after_a_release_without_beginning_again(tmp_path, suffix, monkeypatch):
+    """Released between any two reads, a file of 12 MB is not unpacked from its start for each of them."""
+    name = write(
+        tmp_path, json_lines([{**EVENT, "x": "y" * 1000, "ts": number} for number in range(12_000)]), "a" + suffix
+    )
+    unpacked = 0
+    unpack = getattr(files, "_gunzip" if suffix.endswith("gz") else "_unzstd")
+
+    def counted(file):
+        nonlocal unpacked
+        for piece in unpack(file):
+            unpacked += len(piece)
+            yield piece
+
+    monkeypatch.setattr(files, unpack.__name__, counted)
+    partition = open_partition(tmp_path, source(), name)
+    times = []
+    while (chunk := partition.read(1 << 18)) is not None:
+        times += [row.ts for row in chunk.rows]
+        partition.release()
+        assert not [fd for fd in Path("/proc/self/fd").iterdir() if fd.exists() and fd.resolve().name == name]
+    assert times == list(range(12_000))
+    assert 12_000_000 < unpacked < 60_000_000  # 300 MB if it began again each time
+    partition.close()
 
 
 def test_rows_are_not_tracked_by_the_collector(tmp_path):

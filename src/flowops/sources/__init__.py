@@ -39,9 +39,9 @@ class Partition(Protocol):
         """Just after the last record of the last chunk; `open_partition` goes on there."""
 
     def release(self) -> None:
-        """Give the file handle and what was read ahead back; the next `read` opens the file again.
+        """Give the file handle and what was read ahead back; the next `read` opens the file again where it was.
 
-        For partitions that wait: in a compressed file the next `read` decompresses again what came before.
+        For partitions that wait. Parquet decodes the row group again up to its row.
         """
 
     def close(self) -> None:

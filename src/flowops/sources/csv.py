@@ -46,7 +46,7 @@ class CsvFile:
         try:
             self._read_header()
         finally:
-            self._lines.release()
+            self._lines.forget()
         self._converts: list[Convert] = [_from_cell(convert) for convert in self._decoder.converts]
         if position:
             self._lines.offset, self._count, self._ended = position
@@ -86,7 +86,7 @@ class CsvFile:
                 records, faults, used = self._split(data, final=final, longest=size > MAX_RECORD)
                 if not used:
                     if self._lines.final:
-                        self._lines.release()
+                        self._lines.forget()
                         return None
                     size = min(4 * size, MAX_RECORD + 1)
                     continue
@@ -104,7 +104,7 @@ class CsvFile:
                 fault = UnfitError(broken.reason, broken.detail)
                 chunk = Chunk(first, [None], [self._dead(first, fault, _text(self._lines.head(4 * _SAMPLE)))])
                 self._ended = 1
-                self._lines.release()
+                self._lines.forget()
             else:
                 return None
             self._count += len(chunk.rows)
@@ -121,7 +121,7 @@ class CsvFile:
 
     def close(self) -> None:
         """Nothing is read any more."""
-        self._lines.release()
+        self._lines.forget()
 
     def _split(self, data: bytes, *, final: bool, longest: bool) -> tuple[list[list[str]], dict[int, UnfitError], int]:
         """The records in whole lines, the faults among them by index, and how many bytes they take.

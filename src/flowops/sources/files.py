@@ -126,14 +126,53 @@ def _nothing(source: str, pattern: str, base: Path, *, empty_folder: bool) -> st
     return f"source `{source}`: {what} `{pattern}`\n  try: {hint}"
 
 
+class _Handle:
+    """A file that may be closed between reads, and is opened again where it was; `InputError` if it cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._file: FileIO | None = None
+        self._opened()
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            try:
+                self._file = FileIO(str(self._path))
+                self._file.seek(self._at)
+            except OSError as error:
+                raise InputError(
+                    f"{self._path} cannot be read: {error.strerror}\n  try: check the path and its rights"
+                ) from None
+        return self._file
+
+    def size(self) -> int:
+        return os.fstat(self._opened().fileno()).st_size
+
+    def skip(self, size: int) -> None:
+        self._at = self._opened().seek(size, os.SEEK_CUR)
+
+    def read(self, size: int) -> bytes:
+        data = self._opened().read(size) or b""
+        self._at += len(data)
+        return data
+
+    def readinto(self, view: memoryview) -> int:
+        size = self._opened().readinto(view) or 0
+        self._at += size
+        return size
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
 class ByteStream:
     """The (decompressed) bytes of a file from an offset on. Raises `InputError` when the file cannot be opened."""
 
     def __init__(self, path: Path, compression: Compression | None, offset: int) -> None:
-        try:
-            self._file = FileIO(str(path))
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}\n  try: check the path and its rights") from None
+        self._file = _Handle(path)
         try:
             self._pieces = self._start(path, compression)
             self._rest = memoryview(b"")
@@ -146,7 +185,7 @@ class ByteStream:
         if compression is None:
             return None
         head = self._file.read(4)
-        self._file.seek(0)
+        self._file.skip(-len(head))
         if compression == "gz":
             known = head[:2] == _GZIP_MAGIC[: len(head)]
         else:
@@ -159,10 +198,10 @@ class ByteStream:
 
     def _skip(self, path: Path, offset: int) -> None:
         if self._pieces is None:
-            size = os.fstat(self._file.fileno()).st_size
+            size = self._file.size()
             if offset > size:
                 raise InputError(_shrunk(path, offset, size))
-            self._file.seek(offset)
+            self._file.skip(offset)
             return
         at = 0
         while at < offset:
@@ -178,13 +217,17 @@ class ByteStream:
         Raises `BrokenStreamError`.
         """
         if self._pieces is None:
-            return self._file.readinto(view) or 0
+            return self._file.readinto(view)
         if not self._rest:
             self._rest = memoryview(next(self._pieces, b""))
         size = min(len(view), len(self._rest))
         view[:size] = self._rest[:size]
         self._rest = self._rest[size:]
         return size
+
+    def pause(self) -> None:
+        """Give back the file handle only; the next read takes it again."""
+        self._file.close()
 
     def close(self) -> None:
         """Give back the file handle and the decompressor."""
@@ -199,9 +242,9 @@ def _shrunk(path: Path, offset: int, size: int) -> str:
     )
 
 
-def _gunzip(file: FileIO) -> Iterator[bytes]:
+def _gunzip(file: _Handle) -> Iterator[bytes]:
     """The members of a gzip file, one after the other; zeros behind them are padding."""
-    raw = file.read(_RAW) or b""
+    raw = file.read(_RAW)
     while raw:
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
@@ -215,32 +258,32 @@ def _gunzip(file: FileIO) -> Iterator[bytes]:
             if piece:
                 yield piece
             if not raw and not member.eof:
-                raw = file.read(_RAW) or b""
-        raw = member.unused_data or file.read(_RAW) or b""
+                raw = file.read(_RAW)
+        raw = member.unused_data or file.read(_RAW)
         while raw and not raw.strip(b"\0"):
-            raw = file.read(_RAW) or b""
+            raw = file.read(_RAW)
         if raw.startswith(b"\0"):
             raise BrokenStreamError("corrupt", "something that is no gzip stream follows its end mark")
 
 
-def _unzstd(file: FileIO) -> Iterator[bytes]:
+def _unzstd(file: _Handle) -> Iterator[bytes]:
     """The frames of a zstd file. Fed block by block (RFC 8878, 3.1.1): a block is at most 128 KiB, squeezed or not."""
 
     def take(size: int) -> bytes:
-        data = file.read(size) or b""
+        data = file.read(size)
         if len(data) < size:
             raise BrokenStreamError("truncated", "the zstd stream ends inside a frame")
         return data
 
-    while start := file.read(_ZSTD_HEADER) or b"":
+    while start := file.read(_ZSTD_HEADER):
         if len(start) >= 8 and int.from_bytes(start[:4], "little") in _ZSTD_SKIPPABLE:
-            file.seek(8 + int.from_bytes(start[4:8], "little") - len(start), os.SEEK_CUR)
+            file.skip(8 + int.from_bytes(start[4:8], "little") - len(start))
             continue
         frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
         try:
             header = zstandard.frame_header_size(start)
             checksum = 4 if zstandard.get_frame_parameters(start).has_checksum else 0
-            file.seek(header - len(start), os.SEEK_CUR)
+            file.skip(header - len(start))
             frame.decompress(start[:header])
             last = False
             while not last:

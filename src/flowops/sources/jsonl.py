@@ -55,7 +55,7 @@ class JsonLines:
                 rows = [None]
                 dead = [self._dead(first, broken.reason, broken.detail, self._lines.head(4 * _SAMPLE))]
                 self._ended = 1
-                self._lines.release()
+                self._lines.forget()
             else:
                 return None
             self._count += len(rows)
@@ -72,7 +72,7 @@ class JsonLines:
 
     def close(self) -> None:
         """Nothing is read any more."""
-        self._lines.release()
+        self._lines.forget()
 
     def _decode(self, data: memoryview) -> tuple[Sequence[Row | None], list[DeadLetter]]:
         try:

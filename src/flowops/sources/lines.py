@@ -12,6 +12,7 @@ MAX_RECORD = 1 << 20
 
 _LEAST = 4096
 _BLOCK = 256 * 1024
+_CHEAP = 4 << 20  # this much is decompressed again in some milliseconds
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -55,7 +56,7 @@ class Lines:
             cut == self._end if self._counts_unfinished else self._buffer.find(b"\n", cut, self._end) < 0
         )
         if cut == self._start and self._follow and self._compression and not (self.oversized or self.broken):
-            self.release()  # a decompressor that met its end cannot go on
+            self.forget()  # a decompressor that met its end cannot go on
             return self._view
         return self._view[self._start : cut]
 
@@ -94,7 +95,7 @@ class Lines:
         self.offset += size
 
     def skip(self) -> bool:
-        """Move past an oversized line, holding a block of it at a time; False: its end is not yet there (`follow`)."""
+        """Move past an oversized line, a block of it at a time; False: its end is not yet there (`follow`)."""
         begin = self.offset
         while self._start < self._end:
             end = self._buffer.find(b"\n", self._start, self._end)
@@ -104,12 +105,26 @@ class Lines:
             self.take(self._end - self._start)
             self._fill(_BLOCK)
         if self._follow:
-            self.release()
+            self.forget()
             self.offset = begin
         return not self._follow
 
     def release(self) -> None:
-        """Close the file and forget what was read ahead; the next `lines` opens it again where it was."""
+        """Close the file; the next `lines` opens it again where it was.
+
+        A decompressor is kept only where going there again would take long, since each holds a window of up to some MiB.
+        """
+        if self._stream is None or not self._compression or self.offset < _CHEAP or self._at_end:
+            self.forget()
+            return
+        self._stream.pause()
+        rest = self.head(self._end - self._start)
+        self._buffer = bytearray(rest)
+        self._view = memoryview(self._buffer)
+        self._start, self._end = 0, len(rest)
+
+    def forget(self) -> None:
+        """Close the file and drop all that was read ahead; the next `lines` begins anew at `offset`."""
         if self._stream is not None:
             self._stream.close()
         self._stream = None
@@ -139,7 +154,7 @@ class Lines:
         if self.offset == 0:
             head = self.head(3)
             if head.startswith(_UTF16):
-                self.release()
+                self.forget()
                 raise InputError(f"{self._path} is UTF-16\n  try: save it as UTF-8")
             if head == _BOM:
                 self.take(len(_BOM))
