@@ -1,27 +1,21 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["pandas>=2.2", "pyreadr>=0.5"]
-# ///
-"""Make the demo's files from the originals: `uv run data/prepare.py ORIGINALS`.
-
-ORIGINALS is the folder `data/` of github.com/bradleyboehmke/completejourney at commit 5b5d061. The files of this
-folder are made from it and from nothing else, byte by byte the same each time.
+"""Make the demo's files: `python data/prepare.py CSV`, where CSV is a folder with the tables of the package as CSV.
 
 - purchases.csv.gz: `transactions_sample` beside the department and the category of each product, in order of time. The
-  originals hold instants, made from the tills' local time; here they are that local time again (America/New_York,
-  without an offset).
+  tables print instants in UTC; here they are the local time of the stores (America/New_York, without an offset).
 - coupon_redemptions.csv and demographics.csv: as they are.
 """
 
+import csv
 import gzip
 import io
+import shutil
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-import pandas as pd
-import pyreadr
-
-ZONE = "America/New_York"
+ZONE = ZoneInfo("America/New_York")
 PURCHASE = [
     "household_id",
     "store_id",
@@ -36,38 +30,41 @@ PURCHASE = [
 ]
 
 
-def main(originals: Path, target: Path) -> None:
-    """Read the originals and write the three files into `target`."""
-    purchases = read(originals, "transactions_sample").merge(
-        read(originals, "products"), on="product_id", how="left", validate="many_to_one"
-    )
-    moments = purchases["transaction_timestamp"].dt.tz_localize("UTC").dt.tz_convert(ZONE)
-    local = moments.dt.tz_localize(None)
-    lost = (local.dt.tz_localize(ZONE, ambiguous=True) != moments).sum()
-    if lost:  # ambiguous=True takes the first of two, as flowops does
-        sys.exit(f"{lost} times would be another instant without their offset")
-    purchases["transaction_timestamp"] = local.dt.strftime("%Y-%m-%dT%H:%M:%S")
-    purchases = purchases[PURCHASE].sort_values("transaction_timestamp", kind="stable")
-    write(purchases, target / "purchases.csv.gz")
-    write(read(originals, "coupon_redemptions"), target / "coupon_redemptions.csv")
-    write(read(originals, "demographics"), target / "demographics.csv")
+def main(tables: Path, target: Path) -> None:
+    """Read the tables and write the three files into `target`."""
+    products = {row["product_id"]: row for row in read(tables / "products.csv.gz")}
+    purchases = []
+    for row in read(tables / "transactions_sample.csv.gz"):
+        product = products.get(row["product_id"], {})
+        row["department"] = product.get("department", "")
+        row["product_category"] = product.get("product_category", "")
+        row["transaction_timestamp"] = local(row["transaction_timestamp"])
+        purchases.append([row[column] for column in PURCHASE])
+    purchases.sort(key=lambda values: values[PURCHASE.index("transaction_timestamp")])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PURCHASE)
+    writer.writerows(purchases)
+    with (target / "purchases.csv.gz").open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+        packed.write(text.getvalue().encode())
+    for name in ("coupon_redemptions.csv", "demographics.csv"):
+        shutil.copyfile(tables / name, target / name)
 
 
-def read(originals: Path, name: str) -> pd.DataFrame:
-    """The one table of an R data file."""
-    return pyreadr.read_r(str(originals / f"{name}.rda"))[name]
+def read(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a gzipped CSV table."""
+    with gzip.open(path, "rt", newline="") as file:
+        yield from csv.DictReader(file)
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
-    """CSV, packed if the suffix says so, without the time of packing."""
-    text = io.StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
-    data = text.getvalue().encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    sys.stdout.write(f"{path}: {len(table):,} rows\n")
+def local(instant: str) -> str:
+    """The stores' wall clock at an instant that is printed in UTC."""
+    moment = datetime.fromisoformat(instant).replace(tzinfo=UTC)
+    wall = moment.astimezone(ZONE).replace(tzinfo=None)
+    if wall.replace(tzinfo=ZONE).astimezone(UTC) != moment:  # read again, the first of two is taken (S10)
+        sys.exit(f"{instant} would be another instant without its offset")
+    return wall.isoformat()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: uv run data/prepare.py ORIGINALS (the folder with transactions_sample.rda)")
     main(Path(sys.argv[1]), Path(__file__).parent)
