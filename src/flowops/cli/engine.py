@@ -74,6 +74,7 @@ def _summary(job: Job, ended: Ended) -> dict[str, Any]:
         "records_per_second": round(progress.rate),
         "event_time": None if progress.event_time is None else isoformat(progress.event_time),
         "live_users": progress.live_users,
+        "snapshot_seconds": round(progress.snapshot_seconds, 3),
         "warehouse": str(job.config.warehouse / "outcomes.duckdb"),
         "totals": _sums(job)._asdict(),
     }

@@ -10,6 +10,9 @@ from flowops.core.plan import Attain, Attributes, Listener, Plan
 from flowops.core.records import Record
 from flowops.core.state import Instance, User, Window
 
+_LARGEST = 1e14
+"""Values that do not fit the warehouse's DECIMAL(18, 4) are unknown."""
+
 
 def open_windows(
     plan: Plan, user: User, instance: Instance, trigger: str, variant: str | None, opened: int, *, held_out: bool
@@ -57,6 +60,8 @@ def attain(
         value = None
         if goal.value is not None:
             value = goal.value(values, (window.captured,), profile, ts, window.variant)
+            if value is not None and not abs(value) < _LARGEST:
+                value = None
         dispatched = None if window.held_out else dispatch_id(window.trigger_id, plan.step.name, plan.step.channel.name)
         arm = None if plan.experiment is None else HOLDOUT if window.held_out else TREATMENT
         facts.append(

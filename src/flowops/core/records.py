@@ -7,7 +7,7 @@ here as aliases and as the functions that build them. Times are integers: micros
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
 Micros: TypeAlias = int
@@ -62,8 +62,8 @@ class LateRecord(NamedTuple):
     event: str
     event_id: str
     user_id: str
-    ts: Micros
-    watermark: Micros
+    ts: Annotated[Micros, "time"]
+    watermark: Annotated[Micros, "time"]
 
 
 class Batch(NamedTuple):

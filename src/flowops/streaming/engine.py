@@ -43,6 +43,7 @@ class Progress:
     decided: int
     dispatched: int
     live_users: int
+    snapshot_seconds: float
 
     @property
     def rate(self) -> float:
@@ -94,6 +95,7 @@ def _execute(job: Job, settings: Settings, state: StateFolder, fresh: bool, on_p
             pace.decided(),
             pace.dispatched(),
             pace.live_users(),
+            pace.saving(),
         )
 
     def report() -> None:
@@ -256,4 +258,4 @@ def _ignore(progress: Progress) -> None:
 
 
 def _no_progress() -> Progress:
-    return Progress(0.0, 0, None, 0, 0, 0)
+    return Progress(0.0, 0, None, 0, 0, 0, 0.0)

@@ -20,7 +20,7 @@ IN_FLIGHT = 48 * SHARDS
 """Batches that may be on their way between readers and shards."""
 
 _READER = 4  # watermark, highest, batches sent, rows read
-_SHARD = 4  # batches consumed, triggers decided, dispatched, live users
+_SHARD = 5  # batches consumed, triggers decided, dispatched, live users, microseconds spent saving
 _CELLS = READERS * _READER + SHARDS * _SHARD
 
 
@@ -53,6 +53,11 @@ class Pace:
         cells = self._cells
         cells[base], cells[base + 1], cells[base + 2], cells[base + 3] = consumed, decided, dispatched, live
 
+    def report_saving(self, shard: int, micros: int, live: int) -> None:
+        """How long `shard` has spent on saving its state since the start of this run, and how many users that holds."""
+        base = READERS * _READER + shard * _SHARD
+        self._cells[base + 3], self._cells[base + 4] = live, micros
+
     def watermark(self) -> Micros:
         """The least over all readers."""
         return min(self._cells[: READERS * _READER : _READER].tolist())
@@ -77,6 +82,10 @@ class Pace:
     def live_users(self) -> int:
         """Users of whom something is remembered."""
         return self._shards(3)
+
+    def saving(self) -> float:
+        """Seconds spent on saving state in this run, over all shards."""
+        return self._shards(4) / 1_000_000
 
     def event_time(self) -> Micros | None:
         """How far event time has come: the watermark of all, the highest time read when all have ended."""

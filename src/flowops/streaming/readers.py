@@ -21,8 +21,11 @@ from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, DeadLetter,
 from flowops.sources import Partition, expand, open_partition
 from flowops.streaming.pace import AHEAD, READERS, Pace
 
-CHUNK = 1 << 20
-"""About how many bytes of input a reader takes at a time."""
+CHUNK = 1 << 17
+"""About how many bytes of input are decoded at a time: their rows stay in the processor's cache."""
+
+CHUNKS = 8
+"""So many chunks of one partition make a batch: enough to be worth a batch to each shard."""
 
 _FIRST_CHUNK = 2048  # enough to announce a partition's first time, small enough for hundreds of them
 _OPEN_FILES = 64  # partitions of a reader that may keep their file open while they wait
@@ -147,15 +150,20 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         lane = self._furthest_behind()
         if lane is None:
             return self._nap(_LONG_NAP) if self._lanes and self._follow else self._send(_per_shard(), _per_shard(), [])
-        chunk = lane.partition.read(CHUNK if lane.started else _FIRST_CHUNK)
-        lane.started = True
         records: list[list[Record]] = _per_shard()
         late: list[list[LateRecord]] = _per_shard()
         dead: list[DeadLetter] = []
-        if chunk is not None:
-            lane.idle = False
+        taken = 0
+        for _ in range(CHUNKS if lane.started else 1):
+            chunk = lane.partition.read(CHUNK if lane.started else _FIRST_CHUNK)
+            if chunk is None:
+                break
             lane.intake.take(chunk, records, late)
-            dead = chunk.dead
+            dead += chunk.dead
+            taken += 1
+        lane.idle = False
+        lane.started = True
+        if taken:
             if len(self._lanes) > _OPEN_FILES:
                 lane.partition.release()
         elif self._follow:
@@ -164,7 +172,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             return []
         else:
             lane.intake.end()
-            lane.partition.release()
+            lane.partition.close()
         return self._send(records, late, dead)
 
     def next_awake(self) -> datetime | None:

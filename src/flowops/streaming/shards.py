@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -63,6 +64,7 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
         self._shard: Shard | None = None
         self._log: ShardLog | None = None
         self._consumed = self._decided = self._dispatched = 0
+        self._saving = 0.0
         if place is not None:
             self._open(place[0], place)
 
@@ -87,9 +89,14 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
     def snapshot(self) -> Place:
         if self._shard is None or self._log is None:
             raise StateError("a shard was saved before it was fed")
+        began = time.perf_counter()
         if self._log.wants_rewrite():
-            return self._log.rewrite(self._shard.whole())
-        return self._log.append(self._shard.snapshot())
+            place = self._log.rewrite(self._shard.whole())
+        else:
+            place = self._log.append(self._shard.snapshot())
+        self._saving += time.perf_counter() - began
+        self._pace.report_saving(self._shard.number, int(self._saving * 1_000_000), self._shard.live_users())
+        return place
 
     def _open(self, number: int, place: Place | None) -> Shard:
         self._log = ShardLog(self._steps.folder, number, place)

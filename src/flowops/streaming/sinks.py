@@ -16,6 +16,7 @@ from flowops.channels import CHANNELS, Outlet
 from flowops.core.plan import Project
 from flowops.streaming import job
 from flowops.streaming.shards import ToChannel, ToWarehouse
+from flowops.warehouse.compact import compact
 from flowops.warehouse.outcomes import publish
 from flowops.warehouse.schema import plan_facts
 from flowops.warehouse.segments import Segments
@@ -113,6 +114,7 @@ class _Lander(StatefulSinkPartition[ToWarehouse, int]):
     def snapshot(self) -> int:
         """Seal this epoch; the one before is committed by now, so its outcomes may be shown."""
         if self._committed > self._published and time.monotonic() - self._published_at >= _PUBLISH_EVERY:
+            compact(self._folder, self._published)  # of what was shown before: no recovery cuts that any more
             publish(self._folder, self._committed)
             self._published = self._committed
             self._published_at = time.monotonic()
