@@ -112,9 +112,9 @@ class Lines:
     def release(self) -> None:
         """Close the file; the next `lines` opens it again where it was.
 
-        A decompressor is kept only where going there again would take long, since each holds a window of up to some MiB.
+        A decompressor is kept only where going there again would take long, since each holds a window of some MiB.
         """
-        if self._stream is None or not self._compression or self.offset < _CHEAP or self._at_end:
+        if self._stream is None or not self._compression or self.offset < _CHEAP or (self._follow and self._at_end):
             self.forget()
             return
         self._stream.pause()
