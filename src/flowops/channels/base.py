@@ -21,8 +21,8 @@ class Outlet(Protocol):
     """Takes encoded commands, in one process, and can go back to where it stood.
 
     `write` is called any number of times in an epoch; `position` once at its end, when everything written must have
-    reached the operating system. A run that resumes builds the outlet with the position of the last committed epoch, and
-    what was written after it must be gone.
+    reached the operating system. A run that resumes builds the outlet with the position of the last committed epoch,
+    and what was written after it must be gone.
     """
 
     def write(self, lines: list[bytes]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import orjson
 
 from flowops.core.effects import Dispatch, task_id
@@ -9,25 +11,38 @@ from flowops.core.time import isoformat
 
 
 def to_json(dispatch: Dispatch) -> bytes:
-    """One JSON object, without a line end. Times are ISO 8601 in UTC; `content` holds the rendered fields."""
+    """One JSON object, without a line end. Times are ISO 8601 in UTC; `content` holds the rendered fields.
+
+    Put together by hand, because a fifth of all events may end here: what does not change from message to message is
+    encoded once, and the rest is mostly ids, which need no escapes.
+    """
     decision = dispatch.decision
     triggered_at = isoformat(decision.triggered_at)
     decided_at = triggered_at if decision.decided_at == decision.triggered_at else isoformat(decision.decided_at)
-    return orjson.dumps(
-        {
-            "dispatch_id": dispatch.dispatch_id,
-            "plan": decision.plan,
-            "version": decision.version,
-            "task": task_id(decision.plan, decision.day),
-            "user_id": decision.user_id,
-            "channel": decision.channel,
-            "address": dispatch.address,
-            "content": orjson.Fragment(decision.content or "{}"),
-            "step": decision.step,
-            "variant": decision.variant,
-            "evidence": decision.evidence,
-            "triggered_at": triggered_at,
-            "decided_at": decided_at,
-            "expires_at": None if decision.expires_at is None else isoformat(decision.expires_at),
-        }
-    )
+    expires_at = "null" if decision.expires_at is None else f'"{isoformat(decision.expires_at)}"'
+    return (
+        f'{{"dispatch_id":"{dispatch.dispatch_id}",{_of_task(decision.plan, decision.version, decision.day)},'
+        f'"user_id":{_text(decision.user_id)},{_of_step(decision.channel, decision.step, decision.variant)},'
+        f'"address":{_text(dispatch.address)},"content":{decision.content},'
+        f'"evidence":[{",".join(map(_text, decision.evidence))}],'
+        f'"triggered_at":"{triggered_at}","decided_at":"{decided_at}","expires_at":{expires_at}}}'
+    ).encode()
+
+
+def _text(value: str | None) -> str:
+    """A JSON string, or null."""
+    if value is None:
+        return "null"
+    if value.isalnum() and value.isascii():
+        return f'"{value}"'
+    return orjson.dumps(value).decode()
+
+
+@lru_cache(maxsize=4096)
+def _of_task(plan: str, version: str, day: int) -> str:
+    return f'"plan":{_text(plan)},"version":{_text(version)},"task":{_text(task_id(plan, day))}'
+
+
+@lru_cache(maxsize=1024)
+def _of_step(channel: str | None, step: str | None, variant: str | None) -> str:
+    return f'"channel":{_text(channel)},"step":{_text(step)},"variant":{_text(variant)}'

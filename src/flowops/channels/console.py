@@ -1,7 +1,7 @@
 """The console channel: a JSON line per command on standard output, for trying things out.
 
 What was printed cannot be taken back: after a crash the commands since the last committed epoch are printed again,
-with the same `dispatch_id`.
+with the same `dispatch_id`. Under `--json` standard output is for the summary, and commands go to standard error.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from flowops.channels.command import to_json
+from flowops.errors import RunError
 
 encode = to_json
 
@@ -22,14 +23,18 @@ class ConsoleOutlet:
 
     def write(self, lines: list[bytes]) -> None:
         """Print a line per command."""
-        sys.stdout.write("".join(f"{line.decode()}\n" for line in lines))
+        try:
+            sys.stdout.write("".join(f"{line.decode()}\n" for line in lines))
+            sys.stdout.flush()
+        except OSError as error:
+            raise RunError(
+                f"nothing can be printed any more ({error.strerror}); the same command goes on from the last epoch"
+            ) from error
         self._printed += len(lines)
 
     def position(self) -> int:
         """How many lines have been printed."""
-        sys.stdout.flush()
         return self._printed
 
     def close(self) -> None:
-        """Flush."""
-        sys.stdout.flush()
+        """Nothing to give back."""

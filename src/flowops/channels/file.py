@@ -13,6 +13,8 @@ from flowops.errors import ConfigError, RunError, StateError
 
 encode = to_json
 
+_BUFFER = 1 << 20
+
 
 class FileOutlet:
     """Appends to `path`, which begins at `position`: anything beyond was never committed."""
@@ -21,13 +23,20 @@ class FileOutlet:
         if path is None:
             raise ConfigError("a file channel needs a path")
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is no regular file: a crash could not be undone in it; change the `path:`")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=_BUFFER)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write {path}: {error.strerror}: {error.filename}; give access, or change the channel's `path:`"
+            ) from error
         length = self._file.seek(0, 2)
         if length < position:
             raise StateError(
-                f"{path} has {length} bytes where {position} were written: it was changed meanwhile; put it back, or begin"
-                " anew with --fresh"
+                f"{path} has {length} bytes where {position} were written: it was changed meanwhile; put it back, or"
+                " begin anew with --fresh"
             )
         self._file.truncate(position)
 

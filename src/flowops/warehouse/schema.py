@@ -52,6 +52,8 @@ class Storage:
 
 def _plain(arrow: Any) -> Callable[[Sequence[Any]], Any]:
     def convert(values: Sequence[Any]) -> Any:
+        if values[0] is None and values.count(None) == len(values):  # many columns seldom have a value
+            return pa.nulls(len(values), arrow)
         return pa.array(values, arrow)
 
     return convert
@@ -62,6 +64,11 @@ _LABEL = pa.dictionary(pa.int32(), pa.string())
 
 def _labels(values: Sequence[str | None]) -> Any:
     distinct = dict.fromkeys(values)
+    if len(distinct) == 1:  # the usual case: one plan, one channel, no variant
+        (label,) = distinct
+        if label is None:
+            return pa.nulls(len(values), _LABEL)
+        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(values)), pa.array([label]))
     distinct.pop(None, None)
     numbers = {label: number for number, label in enumerate(distinct)}
     indices = pa.array(list(map(numbers.get, values)), pa.int32())
@@ -72,6 +79,8 @@ _MONEY = pa.decimal128(18, 4)
 
 
 def _money(values: Sequence[float | None]) -> Any:
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), _MONEY)
     return pa.array(values, pa.float64()).cast(_MONEY)
 
 
