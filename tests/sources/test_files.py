@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import zstandard
@@ -12,7 +15,8 @@ from kit import json_lines, pack, read_all, reasons, source
 
 from flowops.errors import InputError
 from flowops.sources import expand, open_partition
-from flowops.sources.files import file_format
+from flowops.sources.files import COMPRESSIONS, SUFFIXES, file_format
+from flowops.sources.values import Reason
 
 EVENT = {"user_id": "u1", "event": "view", "ts": 1}
 GOOD = ("u1", "view", None, 1)
@@ -177,6 +181,15 @@ def test_a_damaged_compressed_file_is_a_dead_letter(tmp_path, suffix):
     rows, dead = read_all(tmp_path, source(), "b.jsonl.gz")
     assert rows == [GOOD, None]
     assert reasons(dead) == [(1, "corrupt")]
+
+
+def test_the_documentation_lists_every_reason_and_suffix():
+    """docs/sources.md: the closed set of reasons, in the order of the code."""
+    text = (Path(__file__).parents[2] / "docs/sources.md").read_text()
+    section = text.split("## Dead letters")[1].split("## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(get_args(Reason))
+    table = text.split("| suffix |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\.\w+)`", table)) == {*SUFFIXES, *COMPRESSIONS}
 
 
 def test_a_dead_letter_of_a_stream_shows_the_unfinished_line(tmp_path):

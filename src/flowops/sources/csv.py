@@ -1,5 +1,7 @@
 """CSV: a header, then a record a line; a quoted field may hold line ends. Blank lines are no records.
 
+An empty cell is a null.
+
 The delimiter is the one of comma, semicolon and tab that the header has most of (a comma when in doubt).
 """
 
@@ -17,9 +19,10 @@ from flowops.sources.decode import decoder
 from flowops.sources.files import Compression
 from flowops.sources.layout import find_column
 from flowops.sources.lines import MAX_RECORD, Lines
-from flowops.sources.values import Convert, Reason, UnfitError
+from flowops.sources.values import Reason, UnfitError
 
 _SAMPLE = 200
+_TEXT = ("string", "zone", "event_id")  # a cell that is not empty is one already
 _UNCLOSED = "unexpected end of data"  # what the csv module says of a quote without its end
 
 csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD))  # the module's own limit is 128 KiB, for all readers
@@ -47,7 +50,6 @@ class CsvFile:
             self._read_header()
         finally:
             self._lines.forget()
-        self._converts: list[Convert] = [_from_cell(convert) for convert in self._decoder.converts]
         if position:
             self._lines.offset, self._count, self._ended = position
         else:
@@ -180,8 +182,12 @@ class CsvFile:
                     faults[number] = UnfitError("unparseable", "a field is not UTF-8, or has a NUL byte in it")
         good = [record for number, record in enumerate(records) if number not in faults] if faults else records
         cells = list(zip(*good, strict=True)) or [()] * self._width
-        columns = [None if column is None else cells[column] for column in self._columns]
-        rows, bad = self._decoder.table(columns, self._converts)
+        columns = [None if column is None else [cell or None for cell in cells[column]] for column in self._columns]
+        converts = [
+            None if slot.kind in _TEXT or (slot.kind == "id" and column and None not in column) else convert
+            for slot, column, convert in zip(self._decoder.slots, columns, self._decoder.converts, strict=True)
+        ]
+        rows, bad = self._decoder.table(columns, converts)
         if faults:
             places = [number for number in range(len(records)) if number not in faults]
             faults |= {places[number]: fault for number, fault in bad}
@@ -198,11 +204,6 @@ class CsvFile:
     def _dead(self, position: int, fault: UnfitError, text: str) -> DeadLetter:
         sample = text[:_SAMPLE].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return DeadLetter(self._source, self.name, position, fault.reason, fault.detail, sample)
-
-
-def _from_cell(convert: Convert) -> Convert:
-    """An empty cell is a null."""
-    return lambda cell: convert(cell or None)
 
 
 def _text(data: bytes) -> str:

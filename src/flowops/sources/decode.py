@@ -147,12 +147,12 @@ class Decoder:
                 if self._repairs[number] == _WIDEN_AFTER:
                     self._build()
 
-    def row(self, values: Iterable[Any], converts: Sequence[Convert]) -> Row:
+    def row(self, values: Iterable[Any], converts: Sequence[Convert | None]) -> Row:
         """One record from the values of its slots. Raises `UnfitError`."""
         ready = []
         for slot, convert, value in zip(self.slots, converts, values, strict=True):
             try:
-                ready.append(value if value is UNSET and not slot.required else convert(value))
+                ready.append(value if convert is None or (value is UNSET and not slot.required) else convert(value))
             except UnfitError as error:
                 raise slot.fail(error) from None
         row = self._row(*ready)
@@ -161,12 +161,19 @@ class Decoder:
         return row
 
     def table(
-        self, columns: Sequence[Sequence[Any] | None], converts: Sequence[Convert]
+        self, columns: Sequence[Sequence[Any] | None], converts: Sequence[Convert | None]
     ) -> tuple[list[Row | None], list[Bad]]:
-        """Records from columns, one for each slot (None: the table has none). A bad record's row is None."""
+        """Records from columns, one for each slot (None: the table has none). A bad record's row is None.
+
+        A conversion that is None: the column holds what the rows get.
+        """
         try:
             ready = [
-                repeat(slot.absent) if column is None else [convert(value) for value in column]
+                repeat(slot.absent)
+                if column is None
+                else column
+                if convert is None
+                else [convert(value) for value in column]
                 for slot, column, convert in zip(self.slots, columns, converts, strict=True)
             ]
         except UnfitError:
@@ -177,7 +184,7 @@ class Decoder:
         return cast("list[Row | None]", rows), []
 
     def _one_by_one(
-        self, columns: Sequence[Sequence[Any] | None], converts: Sequence[Convert]
+        self, columns: Sequence[Sequence[Any] | None], converts: Sequence[Convert | None]
     ) -> tuple[list[Row | None], list[Bad]]:
         rows: list[Row | None] = []
         bad: list[Bad] = []

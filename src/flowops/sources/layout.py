@@ -220,12 +220,24 @@ def _lifts(
 
 def _lift(root: str, moves: tuple[tuple[str, Any, Path, Path], ...]) -> Step:
     get = attrgetter(root)
+    flat = [
+        (attribute, attrgetter(attribute), absent, attrgetter(chain[0]))
+        for attribute, absent, chain, rest in moves
+        if len(chain) == 1 and not rest
+    ]
 
     def step(rows: Sequence[Any]) -> None:
-        if list(map(get, rows)).count(None) == len(rows):
+        inners = list(map(get, rows))
+        lacking = inners.count(None)
+        if lacking == len(rows):
             return  # as in a source whose records are flat
-        for row in rows:
-            inner = get(row)
+        if not lacking and len(flat) == len(moves):  # as in one whose properties are all inside: a column at a time
+            for attribute, top, absent, below in flat:
+                for row, held, value in zip(rows, map(top, rows), map(below, inners), strict=True):
+                    if held is absent and value is not UNSET:
+                        setattr(row, attribute, value)
+            return
+        for row, inner in zip(rows, inners, strict=True):
             if inner is None or inner is UNSET:
                 continue
             for attribute, absent, chain, rest in moves:

@@ -112,7 +112,7 @@ class ParquetTable:
 
     def _chunk(self, first: int, batch: pa.RecordBatch) -> Chunk:
         columns: list[list[Any] | None] = []
-        converts: list[Convert] = []
+        converts: list[Convert | None] = []
         for slot, path, convert in zip(self._decoder.slots, self._columns, self._decoder.converts, strict=True):
             if path is None:
                 columns.append(None)
@@ -121,9 +121,9 @@ class ParquetTable:
             array = batch.column(batch.schema.get_field_index(path[0]))
             if len(path) > 1:
                 array = pc.struct_field(array, list(path[1:]))
-            values, special = self._values(slot, array)
+            values, how = self._values(slot, array, convert)
             columns.append(values)
-            converts.append(special or convert)
+            converts.append(how)
         rows, bad = self._decoder.table(columns, converts)
         dead = []
         for number, fault in bad:
@@ -137,8 +137,8 @@ class ParquetTable:
             if column is not None:
                 yield slot, column
 
-    def _values(self, slot: Slot, array: pa.Array) -> tuple[list[Any], Convert | None]:
-        """A column's values, and how to convert them if not as ever: its times and dates need no reading."""
+    def _values(self, slot: Slot, array: pa.Array, convert: Convert) -> tuple[list[Any], Convert | None]:
+        """A column's values and how to convert them; its own times and dates need no reading."""
         kind = array.type
         if pa.types.is_dictionary(kind):
             array = array.dictionary_decode()
@@ -150,17 +150,17 @@ class ParquetTable:
                 return array.cast(pa.int64()).to_pylist(), _instant(slot, clock.instant if kind.tz is None else None)
             if slot.kind == "date":
                 local = array if kind.tz is None else pc.local_timestamp(array)
-                return [None if at is None else at // DAY for at in local.cast(pa.int64()).to_pylist()], _as_it_is
+                return [None if at is None else at // DAY for at in local.cast(pa.int64()).to_pylist()], None
         elif pa.types.is_date(kind):
             days = array.cast(pa.date32()).cast(pa.int32()).to_pylist()
             if slot.kind == "date":
-                return days, _as_it_is
+                return days, None
             if slot.kind in ("time", "ts"):
                 return [None if day is None else day * DAY for day in days], _instant(slot, clock.instant)
         values = array.to_pylist()
         if pa.types.is_map(kind):
             values = [None if value is None else dict(value) for value in values]
-        return values, None
+        return values, convert
 
 
 def _fields(field: pa.Field, above: FieldPath) -> Iterator[FieldPath]:
@@ -170,10 +170,6 @@ def _fields(field: pa.Field, above: FieldPath) -> Iterator[FieldPath]:
     if pa.types.is_struct(field.type):
         for inner in field.type:
             yield from _fields(inner, path)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _instant(slot: Slot, local: Callable[[Micros], Micros] | None) -> Convert:

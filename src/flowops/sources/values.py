@@ -112,7 +112,10 @@ def as_number(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, str):
-        number = float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
+        try:
+            number = float(value) if "_" not in value else math.nan
+        except ValueError:
+            number = math.nan
     elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -257,10 +260,11 @@ def numeric_time(unit: Literal["s", "ms", "us"]) -> Convert:
             unfit("missing_field", expected, value)
         if type(value) is int:
             micros = value * size
+        elif isinstance(value, str) and value.isdecimal() and len(value) < 30:
+            micros = int(value) * size
         else:
-            text = value.strip() if isinstance(value, str) else ""
             try:
-                number = int(text) if text.isdecimal() else as_number(value)
+                number = as_number(value)
                 micros = round((math.nan if number is None else number) * size)
             except (UnfitError, ValueError, OverflowError):
                 unfit("bad_time", expected, value)
