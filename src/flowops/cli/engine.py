@@ -17,6 +17,7 @@ from flowops.core.time import Zone, isoformat, local_micros, to_datetime, to_mic
 from flowops.errors import ConfigError
 from flowops.rules.load import find_project
 from flowops.streaming.engine import Ended, Progress, execute
+from flowops.streaming.failures import own_streams
 from flowops.streaming.job import Job, load_job
 from flowops.streaming.settings import Settings
 from flowops.warehouse.outcomes import connect
@@ -45,11 +46,14 @@ def execute_and_print(
         None if epoch is None else timedelta(seconds=epoch),
     )
     console = Console(stderr=True)
-    if as_json or not console.is_terminal:
-        ended = execute(job, settings, fresh=fresh)
-    else:
-        with Live(console=console, refresh_per_second=5, transient=True) as live:
-            ended = execute(job, settings, fresh=fresh, on_progress=lambda progress: live.update(_line(progress, zone)))
+    with own_streams(print_to_stderr=as_json):
+        if as_json or not console.is_terminal:
+            ended = execute(job, settings, fresh=fresh)
+        else:
+            with Live(console=console, refresh_per_second=5, transient=True) as live:
+                ended = execute(
+                    job, settings, fresh=fresh, on_progress=lambda progress: live.update(_line(progress, zone))
+                )
     if as_json:
         sys.stdout.write(orjson.dumps(_summary(job, ended), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
@@ -81,7 +85,7 @@ def _summary(job: Job, ended: Ended) -> dict[str, Any]:
 
 
 def _print(job: Job, ended: Ended, mode: str) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     progress = ended.progress
     if ended.status == "already finished":
         console.print("This replay has already finished; nothing was done. Begin anew with `flowops replay --fresh`.")

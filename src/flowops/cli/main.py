@@ -42,6 +42,11 @@ def main() -> None:
             traceback.print_exc()
         sys.stderr.write(f"flowops: {error}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            traceback.print_exc()
+        sys.stderr.write(f"flowops: {error}\n")
+        sys.exit(FlowopsError.exit_code)
 
 
 if __name__ == "__main__":

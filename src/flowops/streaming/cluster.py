@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -16,30 +17,42 @@ from typing import IO
 
 import msgspec
 
-from flowops.errors import RunError
+from flowops.errors import ConfigError, RunError
 from flowops.streaming.settings import Settings
 from flowops.streaming.statefolder import StateFolder
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PANICKED = 4
+"""Exit code of a worker whose runtime failed: the first to fail, or one that lost the others."""
+
 _TICK = 0.1
-_LAST_WORDS = 2000
+_GRACE = 1.0
+_LAST_WORDS = 4000
 
 
 def run(settings: Settings, state: StateFolder, tick: Callable[[], None]) -> bool:
     """Run `settings.processes` workers to their end; whether they were told to stop.
 
-    Raises RunError when a worker dies; the others are killed and reaped first, because peers of a dead worker may hang
-    and would keep the state folder busy.
+    Raises RunError when a worker dies, ConfigError when it refuses to begin; the others are killed and reaped first,
+    because peers of a dead worker may hang and would keep the state folder busy.
     """
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(settings.processes)]
     with contextlib.ExitStack() as stack:
         words = [stack.enter_context(tempfile.TemporaryFile()) for _ in addresses]
+        theirs, ours = os.pipe()  # never written to: its end tells the workers that this process has died
+        stack.callback(os.close, ours)
         workers: list[subprocess.Popen[bytes]] = []
         stack.callback(_kill_all, workers)
         stop = stack.enter_context(_forward_signals(workers))
-        for number in range(settings.processes):
-            order = msgspec.json.encode((settings, number, addresses), enc_hook=str).decode()
-            command = [sys.executable, "-m", "flowops.streaming.worker", order]
-            workers.append(subprocess.Popen(command, stderr=words[number], pass_fds=[state.lock_handle]))  # noqa: S603
+        with _signals_blocked():
+            for number in range(settings.processes):
+                order = msgspec.json.encode((settings, number, addresses, theirs), enc_hook=str).decode()
+                command = [sys.executable, "-m", "flowops.streaming.worker", order]
+                handles = [state.lock_handle, theirs]
+                workers.append(
+                    subprocess.Popen(command, stdout=sys.stdout, stderr=words[number], pass_fds=handles)  # noqa: S603
+                )
+            os.close(theirs)
         _wait(workers, words, tick)
         return bool(stop)
 
@@ -47,17 +60,45 @@ def run(settings: Settings, state: StateFolder, tick: Callable[[], None]) -> boo
 def _wait(workers: list[subprocess.Popen[bytes]], words: Sequence[IO[bytes]], tick: Callable[[], None]) -> None:
     while True:
         codes = [worker.poll() for worker in workers]
-        for number, code in enumerate(codes):
-            if code:
-                _kill_all(workers)
-                raise RunError(
-                    f"worker {number} of {len(workers)} ended with {_reason(code)}; all were stopped. The state is kept:"
-                    f" the same command goes on from the last epoch.{_last_words(words)}"
-                )
         tick()
+        if any(codes):
+            raise _failure(workers, words)
         if all(code == 0 for code in codes):
             return
         time.sleep(_TICK)
+
+
+def _failure(workers: list[subprocess.Popen[bytes]], words: Sequence[IO[bytes]]) -> RunError | ConfigError:
+    """Why the workers ended: one that was killed or gave a reason, rather than one that only lost the others."""
+    end = time.monotonic() + _GRACE
+    while all(worker.poll() in (None, 0, PANICKED) for worker in workers) and time.monotonic() < end:
+        time.sleep(_TICK / 10)
+    codes = [worker.poll() for worker in workers]
+    _kill_all(workers)
+    number = max(range(len(codes)), key=lambda number: _blame(codes[number]))
+    code = codes[number]
+    said = _last_of(words[number])
+    if code == ConfigError.exit_code:
+        return ConfigError(said)
+    if code == RunError.exit_code:
+        return RunError(said)
+    if code is not None and code < 0:
+        reason = f"was killed ({signal.Signals(-code).name})"
+    else:
+        reason = f"ended with exit code {code}"
+    last = said.rpartition("\n")[2]  # of a traceback: what went wrong
+    error = RunError(
+        f"worker {number} of {len(workers)} {reason}{': ' if last else ''}{last}; all were stopped."
+        " The state is kept: the same command goes on from the last epoch."
+    )
+    error.add_note(said)
+    return error
+
+
+def _blame(code: int | None) -> int:
+    if not code:
+        return 0
+    return 1 if code == PANICKED else 2
 
 
 def _kill_all(workers: list[subprocess.Popen[bytes]]) -> None:
@@ -79,12 +120,22 @@ def _forward_signals(workers: list[subprocess.Popen[bytes]]) -> Iterator[list[in
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
     try:
         yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Children started in the body have the stop signals blocked until they are ready for them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -95,16 +146,7 @@ def _free_ports(count: int) -> list[int]:
         return [int(each.getsockname()[1]) for each in sockets]
 
 
-def _reason(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def _last_words(words: Sequence[IO[bytes]]) -> str:
-    said = []
-    for number, file in enumerate(words):
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _LAST_WORDS))
-        text = file.read().decode(errors="replace").strip()
-        if text:
-            said.append(f"\nworker {number} said: {text}")
-    return "".join(said)
+def _last_of(words: IO[bytes]) -> str:
+    size = words.seek(0, os.SEEK_END)
+    words.seek(max(0, size - _LAST_WORDS))
+    return words.read().decode(errors="replace").strip()

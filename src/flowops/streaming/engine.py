@@ -18,8 +18,10 @@ from bytewax.recovery import RecoveryConfig
 
 from flowops.core.records import Micros
 from flowops.core.state import FORMAT
-from flowops.errors import FlowopsError, RunError, StateError
+from flowops.errors import InputError, StateError
 from flowops.streaming import cluster
+from flowops.streaming.cluster import STOP_SIGNALS
+from flowops.streaming.failures import disk_error, explained, forget
 from flowops.streaming.flow import dataflow
 from flowops.streaming.job import Job
 from flowops.streaming.pace import Pace
@@ -73,6 +75,8 @@ def execute(job: Job, settings: Settings, *, fresh: bool = False, on_progress: O
     state.lock()
     try:
         return _execute(job, settings, state, fresh, on_progress or _ignore)
+    except OSError as error:
+        raise disk_error(error) from error
     finally:
         state.unlock()
 
@@ -125,8 +129,8 @@ def prepare(job: Job, settings: Settings, state: StateFolder) -> tuple[Manifest,
     if changed:
         listed = "".join(f"\n  - {line}" for line in changed)
         raise StateError(
-            f"{state.path} holds the state of another run:{listed}\nUndo the change to go on with it, or begin anew with"
-            f" `flowops {settings.mode} --fresh`"
+            f"{state.path} holds the state of another run:{listed}\nUndo the change to go on with it, or begin anew"
+            f" with `flowops {settings.mode} --fresh`"
         )
     return known, True
 
@@ -150,6 +154,7 @@ def run_worker(
     with _stop_signals() as stopping:
         flow = dataflow(job, settings, state, stopping.is_set)
         gc.set_threshold(_COLLECT_AFTER, 20, 100)  # what a run makes seldom has cycles
+        forget()
         try:
             cli_main(
                 flow,
@@ -158,8 +163,8 @@ def run_worker(
                 epoch_interval=settings.epoch_interval,
                 recovery_config=RecoveryConfig(str(state.recovery)),
             )
-        except Exception as error:
-            raise _cause(error) from error
+        except BaseException as error:  # a panic of the runtime is not an Exception
+            raise explained(error) from error
         return stopping.is_set()
 
 
@@ -173,7 +178,7 @@ def remove_run(job: Job, state: StateFolder) -> None:
 
 def _leftovers(job: Job) -> Iterator[Path]:
     for outlet in job.outlets.values():
-        if outlet.path is not None and outlet.path.exists():
+        if outlet.path is not None and outlet.path.is_file():
             yield outlet.path
     outcomes = job.config.warehouse / FILE
     if outcomes.exists():
@@ -194,7 +199,10 @@ def _manifest_of(job: Job, settings: Settings) -> Manifest:
     inputs = {}
     if not settings.follow:  # what grows is not the same twice
         for spec in partitions_of(job.project, settings.folder):
-            inputs[spec.key] = mark_of(settings.folder / spec.name)
+            try:
+                inputs[spec.key] = mark_of(settings.folder / spec.name)
+            except OSError as error:
+                raise InputError(f"{settings.folder / spec.name} cannot be read: {error.strerror}") from error
     return Manifest(
         FORMAT,
         settings.mode,
@@ -226,31 +234,22 @@ def _reporting(report: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """SIGTERM and SIGINT ask the run to stop: its readers end, the epoch is closed, the state is saved."""
+    """SIGTERM and SIGINT ask the run to stop: its readers end, the epoch is closed, the state is saved.
+
+    A worker is born with both blocked (`cluster.run`), so that none is lost, and none kills it, before this.
+    """
     stopping = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         stopping.set()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _cause(error: BaseException) -> FlowopsError:
-    """What went wrong, out of the wrappings that the runtime puts around it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, FlowopsError):
-            return seen
-        innermost, seen = seen, seen.__cause__ or seen.__context__
-    return RunError(
-        f"the run failed: {type(innermost).__name__}: {innermost}. Its state is kept: the same command goes on from"
-        " the last epoch"
-    )
 
 
 def _ignore(progress: Progress) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
+from zlib import crc32
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -19,6 +20,7 @@ from flowops.core.intake import Intake, IntakeState
 from flowops.core.plan import Project, Source
 from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, DeadLetter, LateRecord, Micros, Record
 from flowops.sources import Partition, expand, open_partition
+from flowops.streaming.failures import noted
 from flowops.streaming.pace import AHEAD, READERS, Pace
 
 CHUNK = 1 << 17
@@ -72,6 +74,7 @@ class _Lane:
         self.poll_at = 0.0
 
 
+@noted
 class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
     """The engine's one input step."""
 
@@ -98,11 +101,13 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
         return [f"reader-{number}" for number in range(READERS)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: ReaderState | None) -> _Reader:  # noqa: ARG002
-        """The reader, with every READERS-th partition."""
+        """The reader, with its partitions."""
         number = int(for_part.rpartition("-")[2])
         announced, known = resume_state or (False, {})
         lanes = []
-        for spec in self._partitions[number::READERS]:
+        for spec in self._partitions:
+            if self._owner(spec) != number:
+                continue
             intake = Intake(spec.number, spec.source, spec.name, self._project.attributes)
             position, state = known.get(spec.key, (None, None))
             if state is not None:
@@ -111,7 +116,12 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
             lanes.append(_Lane(spec.key, partition, intake, started=state is not None))
         return _Reader(number, lanes, Pace(self._pace), self._stopping, self._until, announced, follow=self._follow)
 
+    def _owner(self, spec: PartitionSpec) -> int:
+        """The reader of a partition: its place among all; by name where files may be added between two starts."""
+        return crc32(spec.key.encode()) % READERS if self._follow else spec.number % READERS
 
+
+@noted
 class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
     def __init__(
         self,

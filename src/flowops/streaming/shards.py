@@ -14,6 +14,7 @@ from flowops.core.plan import Project
 from flowops.core.records import Batch
 from flowops.core.shard import Shard
 from flowops.errors import StateError
+from flowops.streaming.failures import noted
 from flowops.streaming.pace import READERS, Pace
 from flowops.streaming.statelog import Place, ShardLog
 
@@ -41,6 +42,7 @@ Outcome: TypeAlias = ToWarehouse | ToChannel
 Encode: TypeAlias = Callable[[Dispatch], bytes]
 
 
+@noted
 class ShardSteps:
     """Builds the logic of each shard; what all shards of a process share."""
 
@@ -55,6 +57,7 @@ class ShardSteps:
         return _ShardLogic(self, Pace(self._pace), place)
 
 
+@noted
 class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
     """Feeds one shard. Which one it is, its first batch tells: Bytewax gives a logic no key."""
 

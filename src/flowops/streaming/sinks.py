@@ -15,6 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from flowops.channels import CHANNELS, Outlet
 from flowops.core.plan import Project
 from flowops.streaming import job
+from flowops.streaming.failures import noted
 from flowops.streaming.shards import ToChannel, ToWarehouse
 from flowops.warehouse.compact import compact
 from flowops.warehouse.outcomes import publish
@@ -26,6 +27,7 @@ _PUBLISH_EVERY = 2.0
 """Seconds between two publications of the outcomes while a run is under way."""
 
 
+@noted
 class Delivery(FixedPartitionedSink[ToChannel, dict[str, int]]):
     """Writes commands to outlets. A fixed number of writers, each with the channels whose names hash onto it."""
 
@@ -52,6 +54,7 @@ class Delivery(FixedPartitionedSink[ToChannel, dict[str, int]]):
         return _Writer(outlets)
 
 
+@noted
 class _Writer(StatefulSinkPartition[ToChannel, dict[str, int]]):
     def __init__(self, outlets: dict[str, Outlet]) -> None:
         self._outlets = outlets
@@ -68,6 +71,7 @@ class _Writer(StatefulSinkPartition[ToChannel, dict[str, int]]):
             outlet.close()
 
 
+@noted
 class Landing(FixedPartitionedSink[ToWarehouse, int]):
     """Lands facts: one partition, one segment per epoch, published when the next epoch has begun."""
 
@@ -95,6 +99,7 @@ class Landing(FixedPartitionedSink[ToWarehouse, int]):
         return _Lander(self._folder, segments, self._on_end)
 
 
+@noted
 class _Lander(StatefulSinkPartition[ToWarehouse, int]):
     def __init__(self, folder: Path, segments: Segments, on_end: Callable[[], None] | None) -> None:
         self._folder = folder

@@ -37,6 +37,12 @@ class InputMark(msgspec.Struct, frozen=True):
     check: int
 
 
+class _Versioned(msgspec.Struct):
+    """Of a manifest of any version."""
+
+    format: int
+
+
 class Manifest(msgspec.Struct):
     """What a state is of. A run goes on only where this is the same."""
 
@@ -66,16 +72,22 @@ class StateFolder:
 
     def lock(self) -> None:
         """Take the folder. Raises StateError while another engine has it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StateError(
+                f"the state folder {self.path} cannot be used: {error.strerror}; give access, or name another"
+                " (`state:` in flowops.yaml)"
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
             os.close(handle)
             raise StateError(
-                f"another engine works on {self.path} (process {owner}): wait until it ends or stop it; for a second one"
-                " give it a state folder of its own (`state:` in flowops.yaml)"
+                f"another engine works on {self.path} (process {owner}, or a worker of it): wait until it ends or stop"
+                " it; for a second one give it a state folder of its own (`state:` in flowops.yaml)"
             ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
@@ -102,14 +114,15 @@ class StateFolder:
         except FileNotFoundError:
             return None
         try:
+            found = msgspec.json.decode(data, type=_Versioned).format
+            if found != FORMAT:
+                raise StateError(
+                    f"{self.path} holds state of format {found}, this version works with format {FORMAT}: finish"
+                    " that run with the version that began it, or begin anew with --fresh"
+                )
             manifest = msgspec.json.decode(data, type=Manifest)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StateError(f"{self._manifest} cannot be read ({error}): begin anew with --fresh") from error
-        if manifest.format != FORMAT:
-            raise StateError(
-                f"{self.path} holds state of format {manifest.format}, this version works with format {FORMAT}: finish"
-                " that run with the version that began it, or begin anew with --fresh"
-            )
         self.published_at = manifest.published_at
         return manifest
 

@@ -1,7 +1,7 @@
 """The state folder's log of one shard: frames appended at every snapshot, rewritten now and then.
 
-Bytewax keeps only (shard, generation, length). What was appended after the epoch that a run resumes from is cut off, so a
-frame needs no transaction. A process that dies leaves the page cache to the operating system; power loss may cost
+Bytewax keeps only (shard, generation, length). What was appended after the epoch that a run resumes from is cut off, so
+a frame needs no transaction. A process that dies leaves the page cache to the operating system; power loss may cost
 the frames that it had not written yet, which the length check reports.
 """
 

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
 from flowops.errors import FlowopsError
+from flowops.streaming.cluster import PANICKED
 from flowops.streaming.engine import run_worker
+from flowops.streaming.failures import RuntimePanicError, own_streams
 from flowops.streaming.job import load_job
 from flowops.streaming.settings import Settings
 from flowops.streaming.statefolder import StateFolder
 
 
-def main(order: str) -> int:
-    """Run the worker that `order`, (settings, number, addresses) as JSON, describes; the exit code."""
-    settings, number, addresses = msgspec.json.decode(order, type=tuple[Settings, int, list[str]], dec_hook=_path)
+def main(order: str) -> None:
+    """Run the worker that `order` describes: (settings, number, addresses, pipe of the parent) as JSON."""
+    settings, number, addresses, parent = msgspec.json.decode(
+        order, type=tuple[Settings, int, list[str], int], dec_hook=_path
+    )
+    threading.Thread(target=_stop_without, args=(parent,), name="parent", daemon=True).start()
     try:
-        job = load_job(settings.folder)
-        state = StateFolder(job.config.state)
-        state.read()
-        run_worker(job, settings, state, number, addresses)
+        with own_streams():
+            job = load_job(settings.folder)
+            state = StateFolder(job.config.state)
+            state.read()
+            run_worker(job, settings, state, number, addresses)
+    except RuntimePanicError as error:
+        _leave(PANICKED, f"{error}\n{''.join(error.__notes__)}")
     except FlowopsError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+        _leave(error.exit_code, str(error))
+
+
+def _leave(code: int, words: str) -> NoReturn:
+    """End at once: what is left of a runtime that failed may abort a process that ends in good order."""
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _stop_without(parent: int) -> None:
+    """Stop, state saved, when the parent has died: nobody would publish what this worker does, or stop it."""
+    os.read(parent, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _path(kind: type, value: str) -> Path:  # noqa: ARG001 - the only type that JSON does not know
@@ -33,4 +56,4 @@ def _path(kind: type, value: str) -> Path:  # noqa: ARG001 - the only type that 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    main(sys.argv[1])
