@@ -188,4 +188,6 @@ def _windows(quiet: Quiet, zone: Zone, first: int, beyond: int) -> Iterator[tupl
     for day in range(first, beyond):
         if (day + 3) % 7 in quiet.days:  # 1970-01-01 was a Thursday
             begin = day * DAY + quiet.start * MINUTE
-            yield zone.instant(begin), zone.instant(begin + length * MINUTE)
+            opened, closed = zone.instant(begin), zone.instant(begin + length * MINUTE)
+            if opened < closed:  # a window of which the clocks skip all is none
+                yield opened, closed

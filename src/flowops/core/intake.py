@@ -102,7 +102,7 @@ class Intake:
                 highest = ts
                 if ts - bound > watermark:  # noqa: PLR1730 - `max` costs a call per row
                     watermark = ts - bound
-            elif ts < watermark:
+            if ts < watermark:
                 at = watermark
                 self._note_late(row, sequence - self._base, watermark, late)
             route = routes(row.event, fallback)
@@ -132,7 +132,7 @@ class Intake:
             if ts > self.highest:
                 self.highest = ts
                 self.watermark = max(self.watermark, ts - bound)
-            elif ts < self.watermark:
+            if ts < self.watermark:
                 at = self.watermark
                 self._note_late(row, position, at, late)
             values: list[tuple[int, Any]] = []

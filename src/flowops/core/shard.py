@@ -121,7 +121,9 @@ class Shard:
             until = watermark
         timers = self._timers
         instant = NEVER
-        seen: set[tuple[str, str]] = set()  # (user, event id) at this instant: an exact repeat stands beside its first
+        seen: set[tuple[str, str, tuple[int, ...]]] = (
+            set()
+        )  # at this instant: an exact repeat stands beside its first (S4)
         for place, record in enumerate(ready):
             at = record[0]
             if at >= timers.head:
@@ -131,9 +133,9 @@ class Shard:
                 seen.clear()
             else:
                 if not seen:
-                    seen.add((ready[place - 1][2], ready[place - 1][4]))
-                this = record[2], record[4]
-                if this in seen:  # S4
+                    seen.add(_identity(ready[place - 1]))
+                this = _identity(record)
+                if this in seen:
                     continue
                 seen.add(this)
             if record[6] == PROFILE:
@@ -292,9 +294,8 @@ class Shard:
     def _deliver(self, plan: Plan, user: User, profile: Attributes, decision: Decision, now: Micros) -> None:
         channel = plan.step.channel
         address = None if channel.address is None else str(profile[channel.address])
-        self._effects.dispatches.append(
-            Dispatch(dispatch_id(decision.trigger_id, plan.step.name, channel.name), channel.index, address, decision)
-        )
+        name = dispatch_id(decision.trigger_id, plan.step.name, channel.name)
+        self._effects.dispatches.append(tuple.__new__(Dispatch, (name, channel.index, address, decision)))
         if self._caps:
             user.sends.append((now, plan.index, channel.index))
             prune_sends(self._caps, user.sends, now)
@@ -395,6 +396,11 @@ class Shard:
             self._outside = 0
         self._effects = _no_effects()
         return effects
+
+
+def _identity(record: Record) -> tuple[str, str, tuple[int, ...]]:
+    """(user, event id, listeners): a view and an order that happen to bear one id are two events."""
+    return record[2], record[4], record[6]
 
 
 def _place(record: Record) -> Micros:
