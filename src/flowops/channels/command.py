@@ -24,7 +24,7 @@ def to_json(dispatch: Dispatch) -> bytes:
         f'{{"dispatch_id":"{dispatch.dispatch_id}",{_of_task(decision.plan, decision.version, decision.day)},'
         f'"user_id":{_text(decision.user_id)},{_of_step(decision.channel, decision.step, decision.variant)},'
         f'"address":{_text(dispatch.address)},"content":{decision.content},'
-        f'"evidence":[{",".join(map(_text, decision.evidence))}],'
+        f'"evidence":[{_texts(decision.evidence)}],'
         f'"triggered_at":"{triggered_at}","decided_at":"{decided_at}","expires_at":{expires_at}}}'
     ).encode()
 
@@ -36,6 +36,10 @@ def _text(value: str | None) -> str:
     if value.isalnum() and value.isascii():
         return f'"{value}"'
     return orjson.dumps(value).decode()
+
+
+def _texts(values: tuple[str, ...]) -> str:
+    return _text(values[0]) if len(values) == 1 else ",".join(map(_text, values))
 
 
 @lru_cache(maxsize=4096)

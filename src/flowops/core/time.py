@@ -22,6 +22,8 @@ _EPOCH_LOCAL = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock's reading has
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _QUARTER = 15 * MINUTE
 _MINUTES = tuple(f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(1440))
+_DIGITS = tuple(f"{number:02}" for number in range(60))
+_THOUSANDS = tuple(f"{number:03}" for number in range(1000))
 _ONE_MICRO = timedelta(microseconds=1)
 _FIRST = -62_135_510_400 * SECOND  # 0001-01-02: datetime's range with a day to spare for the offset
 _LAST = 253_402_214_400 * SECOND  # 9999-12-31
@@ -126,12 +128,13 @@ def to_datetime(ts: Micros) -> datetime:
 
 def isoformat(ts: Micros) -> str:
     """`2022-04-21T10:00:00Z`, with a fraction of six digits only where there is one."""
-    second, fraction = divmod(ts, SECOND)
-    day, second = divmod(second, 86_400)
-    minute, second = divmod(second, 60)
+    fraction = ts % SECOND
+    second = ts // SECOND
+    minute = second // 60
+    start = f"{isodate(minute // 1440)}{_MINUTES[minute % 1440]}{_DIGITS[second % 60]}"
     if fraction:
-        return f"{isodate(day)}{_MINUTES[minute]}{second:02}.{fraction:06}Z"
-    return f"{isodate(day)}{_MINUTES[minute]}{second:02}Z"
+        return f"{start}.{_THOUSANDS[fraction // 1000]}{_THOUSANDS[fraction % 1000]}Z"
+    return f"{start}Z"
 
 
 @lru_cache(maxsize=4096)
