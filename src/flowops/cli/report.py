@@ -101,7 +101,9 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Renderab
 
     if not rows:
         return Text(f"{title}: none\n", style="dim")
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for number, heading in enumerate(headings):
         if number < texts:
             table.add_column(heading, overflow="fold")
