@@ -129,7 +129,7 @@ def prune_sends(caps: Sequence[Cap], sends: list[tuple[Micros, int, int]], now: 
         at, plan, channel = send
         wanted = False
         for number, cap in enumerate(caps):
-            if counted[number] < cap.at_most and _counts(cap, plan, channel) and now - at < kept_for(cap):
+            if counted[number] < cap.at_most and _counts(cap, plan, channel) and now - at < _kept_for(cap):
                 counted[number] += 1
                 wanted = True
         if wanted:
@@ -137,7 +137,7 @@ def prune_sends(caps: Sequence[Cap], sends: list[tuple[Micros, int, int]], now: 
     sends[:] = reversed(kept)
 
 
-def kept_for(cap: Cap) -> Micros:
+def _kept_for(cap: Cap) -> Micros:
     """How long a send may matter to the cap."""
     if cap.rolling is not None:
         return cap.rolling

@@ -21,7 +21,6 @@ from flowops.core.admission import (
     Verdict,
     arm_of,
     decide,
-    kept_for,
     prune_sends,
     trigger_id,
 )
@@ -53,6 +52,9 @@ from flowops.core.state import (
 from flowops.core.time import Zone, zone_named
 from flowops.core.timers import NEVER, Timers
 
+_SWEEP = 2048
+_SENDS = 8
+
 _to_json = msgspec.json.Encoder().encode
 
 
@@ -82,7 +84,8 @@ class Shard:
         )
         self._listeners = [_compiled(listener, project.plans[listener.plan]) for listener in project.listeners]
         self._caps = tuple({cap for plan in project.plans for cap in plan.caps})
-        self._sends_kept = max((kept_for(cap) for cap in self._caps), default=0)
+        self._sends_kept = _SENDS + sum(cap.at_most for cap in self._caps)
+        self._sweep_at = _SWEEP
 
     # --- records in, effects out
 
@@ -146,6 +149,8 @@ class Shard:
             self._fire(until)
         if len(self._users.open) > OPEN_USERS:
             self._users.rest()
+        if len(self._users) > self._sweep_at:
+            self._sweep(until)
         return self._take_effects()
 
     def _handle(self, record: Record) -> None:
@@ -183,7 +188,7 @@ class Shard:
                     self._arm(user_id, user, instance.due)
                 else:
                     self._decide(plan, user_id, user, instance, ts)
-                    self._rearm(user_id, user, ts)
+                    self._rearm(user_id, user)
             elif kind is Cancel and user.instances:
                 matchers.absence.cancel(plan.trigger, listener, user, profile, record)
 
@@ -233,35 +238,42 @@ class Shard:
                 user.instances = [instance for instance in instances if instance.due > now]
                 for instance in sorted((each for each in instances if each.due <= now), key=_turn):
                     self._fall_due(user_id, user, instance, now)
-            self._rearm(user_id, user, now)
+            self._rearm(user_id, user)
 
     def _fall_due(self, user_id: str, user: User, instance: Instance, now: Micros) -> None:
         plan = self.project.plans[instance.plan]
         if instance.kind != WAIT or matchers.absence.fire(plan.trigger, user, instance):
             self._decide(plan, user_id, user, instance, now)
 
-    def _rearm(self, user_id: str, user: User, now: Micros) -> None:
-        """Arm the user for what is due next: an instance, the end of a goal window, or being forgotten."""
+    def _rearm(self, user_id: str, user: User) -> None:
+        """Arm the user for what is due next: an instance, or the end of a goal window."""
         due = NEVER
         for instance in user.instances:
             due = min(due, instance.due)
         for window in user.windows:
             due = min(due, window.closes)
-        if due == NEVER and (user.sends or user.entries):
-            due = self._forget(user, now)
         if due < NEVER:
             self._arm(user_id, user, due)
 
-    def _forget(self, user: User, now: Micros) -> Micros:
-        """Drop what no cap and no re-entry can ask about any more; when to look again."""
-        prune_sends(self._caps, user.sends, now)
+    def _sweep(self, now: Micros) -> None:
+        """Forget the users of whom nothing can matter any more.
+
+        Done when their number has doubled since the last time, so it costs little per user and takes no timers. What is
+        forgotten could not change an outcome, so it does not matter when.
+        """
+        self._users.drop([user_id for user_id, user in self._users.each() if self._is_over(user, now)])
+        self._sweep_at = max(_SWEEP, 2 * len(self._users))
+
+    def _is_over(self, user: User, now: Micros) -> bool:
+        if user.instances or user.windows or user.profile_at:
+            return False
         plans = self.project.plans
-        user.entries = [
-            entry for entry in user.entries if (gap := plans[entry[0]].reentry.gap) is None or now - entry[2] < gap
-        ]
-        again = [at + self._sends_kept for at, _, _ in user.sends]
-        again.extend(at + gap for plan, _, at in user.entries if (gap := plans[plan].reentry.gap) is not None)
-        return min((due for due in again if due < NEVER), default=NEVER)
+        for plan, _, at in user.entries:
+            gap = plans[plan].reentry.gap
+            if gap is None or now - at < gap:
+                return False
+        prune_sends(self._caps, user.sends, now)
+        return not user.sends
 
     # --- decisions
 
@@ -298,7 +310,8 @@ class Shard:
         self._effects.dispatches.append(tuple.__new__(Dispatch, (name, channel.index, address, decision)))
         if self._caps:
             user.sends.append((now, plan.index, channel.index))
-            prune_sends(self._caps, user.sends, now)
+            if len(user.sends) > self._sends_kept:
+                prune_sends(self._caps, user.sends, now)
 
     def _decision(
         self,

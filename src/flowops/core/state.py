@@ -175,6 +175,12 @@ class Users:
             else:
                 self._rest[user_id] = data
 
+    def drop(self, user_ids: Iterable[str]) -> None:
+        """Forget these users, who are at rest."""
+        for user_id in user_ids:
+            del self._rest[user_id]
+            self._touched.add(user_id)
+
     def each(self) -> Iterator[tuple[str, User]]:
         """All users, decoded one at a time; for reading only."""
         self.rest()
