@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "flowops",
-    max_examples=int(os.environ.get("FLOWOPS_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("FLOWOPS_EXAMPLES", "80")),
     deadline=None,
     derandomize="FLOWOPS_RANDOM" not in os.environ,
     database=None,

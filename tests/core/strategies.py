@@ -27,7 +27,7 @@ BASES = tuple(
         ),
     )
 )
-USERS = (shop.USER, shop.USER, shop.NEIGHBOUR, shop.STRANGER)
+USERS = (shop.USER, shop.USER, shop.USER, shop.USER, shop.NEIGHBOUR, shop.STRANGER)
 SKUS = ("A", "A", "B", None)
 
 
@@ -64,7 +64,7 @@ class World:
 
 units = st.integers(1, 5).map(lambda n: n * UNIT)
 conditions = st.sampled_from([None, None, None, shop.AtLeast(2)])
-cities = st.sampled_from([None, None, None, shop.CityIs("x")])
+cities = st.sampled_from([None, None, shop.CityIs("x")])
 REPEATS: tuple[Repeat, ...] = ("ignore", "restart", "parallel")
 CALENDAR: tuple[shop.Period, ...] = ("day", "week", "month")
 
@@ -124,7 +124,7 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros) -> shop.Draft:
         caps=tuple(draw(st.lists(caps(plans), max_size=2))),
         quiet=draw(st.none() | st.none() | quiets()),
         experiment=draw(experiments),
-        channel=draw(st.sampled_from([0, 0, 0, 1, 2])),
+        channel=draw(st.sampled_from([0, 0, 1, 2])),
         needs_city=draw(st.sampled_from([False, False, True])),
         aims=tuple(draw(st.lists(aims(), max_size=2))),
         zone=draw(st.sampled_from(ZONES)),
@@ -142,16 +142,16 @@ def aims(draw: st.DrawFn) -> shop.Aim:
 
 
 @st.composite
-def updates(draw: st.DrawFn, instants: st.SearchStrategy[Micros]) -> shop.Row:
-    values = {
+def updates(draw: st.DrawFn, instants: st.SearchStrategy[Micros], users: tuple[str, ...] = USERS) -> shop.Row:
+    values: dict[str, st.SearchStrategy[Any]] = {
         "city": st.sampled_from(["x", "x", "y", None]),
-        "ok": st.sampled_from([True, True, False, None]),
+        "ok": st.sampled_from([True, True, True, False, None]),
         "address": st.sampled_from(["here", "here", None]),
         "zone": st.sampled_from(["Europe/Berlin", "America/New_York", "Mars/Olympus", None]),
     }
     names = draw(st.sets(st.sampled_from(shop.ATTRIBUTES), min_size=1))
     time = draw(st.one_of(st.none(), instants))
-    return shop.profile(time, draw(st.sampled_from(USERS)), **{name: draw(values[name]) for name in sorted(names)})
+    return shop.profile(time, draw(st.sampled_from(users)), **{name: draw(values[name]) for name in sorted(names)})
 
 
 @st.composite
@@ -182,7 +182,7 @@ def worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
         for place in places
         if place[1] == "0" or any(own == place for _, own, _ in read)
     ]
-    told = draw(st.lists(st.tuples(updates(instants), delays), max_size=6))
+    told = draw(st.lists(st.tuples(updates(instants), delays), max_size=10))
     if draw(st.booleans()) or told:
         logs.append((len(disorder), "0", as_read(told), draw(ended)))
     return World(
@@ -192,6 +192,41 @@ def worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
         draw(bounds),
         tuple(logs),
     )
+
+
+@st.composite
+def changing_profiles(draw: st.DrawFn) -> World:
+    """One user, seen all the time, whose profile is told in disorder."""
+    base = BASES[0]
+    instants = st.integers(0, 8).map(lambda n: base + n * UNIT)
+    draft = shop.Draft(
+        "hello", audience=draw(cities), channel=draw(st.integers(0, 2)), quiet=draw(st.none() | quiets())
+    )
+    seen = tuple(shop.event(base + n * UNIT, "view", id=f"e{n}") for n in range(12))
+    delays = st.sampled_from([0, 0, UNIT, 3 * UNIT, 6 * UNIT])
+    told = draw(st.lists(st.tuples(updates(instants, users=(shop.USER,)), delays), min_size=2, max_size=10))
+    bound = draw(st.sampled_from([0, UNIT]))
+    return World(base, (draft,), (0,), bound, ((0, "0", seen, True), (1, "0", as_read(told), True)))
+
+
+@st.composite
+def capped_sends(draw: st.DrawFn) -> World:
+    """One user, seen at many instants, and plans that are bounded by caps and gaps alone."""
+    base = draw(st.sampled_from(BASES))
+    plans = draw(st.integers(1, 3))
+    planned = tuple(
+        shop.Draft(
+            f"plan{i}",
+            trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
+            caps=tuple(draw(st.lists(caps(plans), min_size=1, max_size=3))),
+            reentry=draw(st.just(shop.ALWAYS) | units.map(lambda gap: Reentry(always=False, gap=gap))),
+            zone=draw(st.sampled_from(ZONES)),
+        )
+        for i in range(plans)
+    )
+    times = draw(st.lists(st.integers(0, 24), min_size=3, max_size=16))
+    seen = tuple(shop.event(base + n * UNIT, "view", id=f"e{i}") for i, n in enumerate(sorted(times)))
+    return World(base, planned, (0,), 0, ((0, "0", seen, True),))
 
 
 def as_read(rows: list[tuple[shop.Row, Micros]]) -> tuple[shop.Row, ...]:
