@@ -26,7 +26,7 @@ from flowops.streaming.pace import AHEAD, READERS, Pace
 CHUNK = 1 << 17
 """About how many bytes of input are decoded at a time: their rows stay in the processor's cache."""
 
-CHUNKS = 8
+CHUNKS = 24
 """So many chunks of one partition make a batch: enough to be worth a batch to each shard."""
 
 _FIRST_CHUNK = 2048  # enough to announce a partition's first time, small enough for hundreds of them
