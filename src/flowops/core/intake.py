@@ -92,9 +92,7 @@ class Intake:
         highest = self.highest
         watermark = self.watermark
         heard = 0
-        sequence = self._base + chunk.first - 1
-        for row in chunk.rows:
-            sequence += 1
+        for sequence, row in enumerate(chunk.rows, self._base + chunk.first):
             if row is None:
                 continue
             at = ts = row.ts

@@ -54,6 +54,7 @@ from flowops.core.timers import NEVER, Timers
 
 _SWEEP = 2048
 _SENDS = 8
+_REMEMBERED = 10_000
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -79,9 +80,7 @@ class Shard:
         self._outside = 0
         self._unknown: Attributes = (None,) * len(project.attributes)
         self._goals = sum(isinstance(listener, Attain) for listener in project.listeners)
-        self._starts = frozenset(
-            number for number, listener in enumerate(project.listeners) if isinstance(listener, Start)
-        )
+        self._starting: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._listeners = [_compiled(listener, project.plans[listener.plan]) for listener in project.listeners]
         self._caps = tuple({cap for plan in project.plans for cap in plan.caps})
         self._sends_kept = _SENDS + sum(cap.at_most for cap in self._caps)
@@ -123,6 +122,7 @@ class Shard:
             ready, self._held = held[:cut], held[cut:]
             until = watermark
         timers = self._timers
+        handle = self._handle
         instant = NEVER
         seen: set[tuple[str, str, tuple[int, ...]]] = (
             set()
@@ -141,10 +141,7 @@ class Shard:
                 if this in seen:
                     continue
                 seen.add(this)
-            if record[6] == PROFILE:
-                self._update_profile(record)
-            else:
-                self._handle(record)
+            handle(record)
         if until >= timers.head:
             self._fire(until)
         if len(self._users.open) > OPEN_USERS:
@@ -154,11 +151,14 @@ class Shard:
         return self._take_effects()
 
     def _handle(self, record: Record) -> None:
-        """One event: goals, then by plan what it ends and what it starts (S17a)."""
+        """One record. An event: goals, then by plan what it ends and what it starts (S17a)."""
         at, _, user_id, ts, event_id, values, hits = record
+        if hits == PROFILE:
+            self._update_profile(record)
+            return
         user = self._users.open.get(user_id) or self._users.find(user_id)
-        if user is None:
-            hits = tuple([hit for hit in hits if hit in self._starts])
+        if user is None:  # of whom nothing is known, nothing can end
+            hits = self._starting[hits] if hits in self._starting else self._starts_among(hits)
             if not hits or ts < at:
                 return
             user = self._users.create(user_id)
@@ -191,6 +191,14 @@ class Shard:
                     self._rearm(user_id, user)
             elif kind is Cancel and user.instances:
                 matchers.absence.cancel(plan.trigger, listener, user, profile, record)
+
+    def _starts_among(self, hits: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the listeners that may start something; there are few different `hits`, so they are remembered."""
+        listeners = self.project.listeners
+        found = tuple(hit for hit in hits if isinstance(listeners[hit], Start))
+        if len(self._starting) < _REMEMBERED:
+            self._starting[hits] = found
+        return found
 
     def _update_profile(self, record: Record) -> None:
         """Set attributes; null deletes. A late update is as of its time: what was set or deleted since stays (S9)."""
