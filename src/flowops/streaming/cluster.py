@@ -27,6 +27,7 @@ PANICKED = 4
 
 _TICK = 0.1
 _GRACE = 1.0
+_PEERS = 10.0
 _LAST_WORDS = 4000
 
 
@@ -55,6 +56,25 @@ def run(settings: Settings, state: StateFolder, tick: Callable[[], None]) -> boo
             os.close(theirs)
         _wait(workers, words, tick)
         return bool(stop)
+
+
+def await_listeners(addresses: Sequence[str]) -> None:
+    """Wait until there is somebody at each address: a worker that connects too early sleeps for a second.
+
+    Looked for by binding, since a connection would be taken for a worker's. With SO_REUSEADDR, as the runtime has it,
+    this keeps nobody from listening.
+    """
+    end = time.monotonic() + _PEERS
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, int(port)))
+                except OSError:
+                    break
+            time.sleep(_TICK / 20)
 
 
 def _wait(workers: list[subprocess.Popen[bytes]], words: Sequence[IO[bytes]], tick: Callable[[], None]) -> None:

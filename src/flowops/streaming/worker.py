@@ -12,7 +12,7 @@ from typing import NoReturn
 import msgspec
 
 from flowops.errors import FlowopsError
-from flowops.streaming.cluster import PANICKED
+from flowops.streaming.cluster import PANICKED, await_listeners
 from flowops.streaming.engine import run_worker
 from flowops.streaming.failures import RuntimePanicError, own_streams
 from flowops.streaming.job import load_job
@@ -31,6 +31,7 @@ def main(order: str) -> None:
             job = load_job(settings.folder)
             state = StateFolder(job.config.state)
             state.read()
+            await_listeners(addresses[:number])
             run_worker(job, settings, state, number, addresses)
     except RuntimePanicError as error:
         _leave(PANICKED, f"{error}\n{''.join(error.__notes__)}")
