@@ -18,7 +18,7 @@ from flowops.core.timers import NEVER
 FORMAT = 1
 """Number of the state format: raise it when anything in this module changes what is written."""
 
-OPEN_USERS = 1024
+OPEN_USERS = 2048
 """How many users of a shard may stand decoded between two snapshots."""
 
 WAIT = 0
