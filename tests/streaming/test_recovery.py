@@ -63,9 +63,8 @@ CHAINS = {
         "rewrite-emptied": 60,
         "rewrite-after": 60,
         "reader-snapshot": 40,
-        "deliver-torn": 5,
-        "deliver-snapshot": 5,
     },
+    "channel": {"deliver-torn": 5, "deliver-snapshot": 5},
     "segments": {"seal-before": 5, "seal-after": 5, "merge-before": 2, "merge-after": 2},
     "publications": {"publish-views": 4, "publish-before": 4, "publish-after": 4},
 }

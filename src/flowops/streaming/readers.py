@@ -104,6 +104,7 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
         """The reader, with its partitions."""
         number = int(for_part.rpartition("-")[2])
         announced, known = resume_state or (False, {})
+        announced = announced and not self._follow  # files may have been added meanwhile
         lanes = []
         for spec in self._partitions:
             if self._owner(spec) != number:
