@@ -102,6 +102,11 @@ def _failure(workers: list[subprocess.Popen[bytes]], words: Sequence[IO[bytes]])
         return ConfigError(said)
     if code == RunError.exit_code:
         return RunError(said)
+    if code == PANICKED:
+        first, _, rest = said.partition("\n")
+        panic = RunError(first)
+        panic.add_note(rest)
+        return panic
     if code is not None and code < 0:
         reason = f"was killed ({signal.Signals(-code).name})"
     else:

@@ -85,7 +85,10 @@ def explained(error: BaseException) -> FlowopsError:
 def disk_error(error: OSError) -> RunError:
     """What the operating system refused, as an error of a run."""
     where = f"{error.filename}: " if error.filename else ""
-    return RunError(f"the run failed: {where}{error.strerror or error}. Make room or give access; {_KEPT}")
+    return RunError(
+        f"the run failed: {where}{error.strerror or error}. Make room or give access: the same command goes on from the"
+        " last epoch."
+    )
 
 
 @contextmanager

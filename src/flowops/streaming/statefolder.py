@@ -15,7 +15,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from zlib import crc32
 
@@ -123,8 +125,21 @@ class StateFolder:
             manifest = msgspec.json.decode(data, type=Manifest)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StateError(f"{self._manifest} cannot be read ({error}): begin anew with --fresh") from error
+        self._check_recovery()
         self.published_at = manifest.published_at
         return manifest
+
+    def _check_recovery(self) -> None:
+        """Raises StateError for a recovery store that is not whole: the runtime would only panic."""
+        for part in range(_RECOVERY_PARTITIONS):
+            path = self.recovery / f"part-{part}.sqlite3"
+            try:
+                with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+                    found = connection.execute("pragma quick_check(1)").fetchone()[0]
+            except sqlite3.Error as error:
+                found = str(error)
+            if found != "ok":
+                raise StateError(f"{path} is damaged ({found}): put it back, or begin anew with --fresh")
 
     def begin(self, manifest: Manifest) -> None:
         """Lay out the folder for a new run."""
