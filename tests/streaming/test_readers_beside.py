@@ -24,9 +24,9 @@ while not stop.exists():
         torn = connection.execute('''
             select count(*) from dispatches d full join (select * from outcomes where stage = 'delivered') o
             using (dispatch_id) where d.dispatch_id is null or o.dispatch_id is null''').fetchone()[0]
-        lost = connection.execute(
-            "select count(*) from (from goal_events where dispatch_id is not null) anti join dispatches using (dispatch_id)"
-        ).fetchone()[0]
+        lost = connection.execute('''
+            select count(*) from (from goal_events where dispatch_id is not null)
+            anti join dispatches using (dispatch_id)''').fetchone()[0]
         assert (torn, lost) == (0, 0), (torn, lost)
         count = connection.execute("select count(*) from triggers").fetchone()[0]
         if not seen or seen[-1] != count:
