@@ -45,14 +45,18 @@ class FileOutlet:
         try:
             self._file.write(b"\n".join(lines) + b"\n")
         except OSError as error:
-            raise RunError(f"cannot write {self._path}: {error.strerror}") from error
+            raise RunError(
+                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on from the last epoch"
+            ) from error
 
     def position(self) -> int:
         """The file's length in bytes."""
         try:
             self._file.flush()
         except OSError as error:
-            raise RunError(f"cannot write {self._path}: {error.strerror}") from error
+            raise RunError(
+                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on from the last epoch"
+            ) from error
         return self._file.tell()
 
     def close(self) -> None:

@@ -59,10 +59,18 @@ def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
         except StopIteration:
             raise
         except Exception as error:
+            failed_before = bool(_noted)
             _noted.append(error)
+            if failed_before and method.__name__ == "close":
+                return None  # called while the first failure is unwound, where a second one would abort the process
             raise
 
     return call
+
+
+def panicked(error: BaseException) -> bool:
+    """Whether this is a panic of the runtime, which is no Exception."""
+    return not isinstance(error, (Exception, KeyboardInterrupt, SystemExit))
 
 
 def forget() -> None:

@@ -25,7 +25,8 @@ import msgspec
 from bytewax.recovery import init_db_dir
 
 from flowops.core.state import FORMAT
-from flowops.errors import StateError
+from flowops.errors import RunError, StateError
+from flowops.streaming.failures import panicked
 from flowops.streaming.pace import Pace
 
 _RECOVERY_PARTITIONS = 4
@@ -146,7 +147,12 @@ class StateFolder:
         self.clear()
         self.shards.mkdir(parents=True)
         self.recovery.mkdir()
-        init_db_dir(self.recovery, _RECOVERY_PARTITIONS)
+        try:
+            init_db_dir(self.recovery, _RECOVERY_PARTITIONS)
+        except BaseException as error:
+            if panicked(error):
+                raise RunError(f"the recovery store {self.recovery} cannot be made: {error}") from error
+            raise
         self.published_at = manifest.published_at
         self.write(manifest)
 
