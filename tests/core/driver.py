@@ -125,6 +125,16 @@ def run(project: Project, partitions: Sequence[model.Partition], until: Micros |
     return outcome(Run(project, partitions).to_the_end(until))
 
 
+def bit_by_bit(project: Project, partitions: Sequence[model.Partition], until: Micros | None = None) -> model.Outcome:
+    """A row of each partition in turn, and all that follows from it at once."""
+    engine = Run(project, partitions)
+    while left := engine.left():
+        for index in left:
+            engine.feed(index, 1)
+            engine.advance()
+    return outcome(engine.to_the_end(until))
+
+
 def outcome(engine: Run) -> model.Outcome:
     return model.Outcome(engine.decisions, engine.goals, engine.late, engine.pending, engine.outside_audience)
 
@@ -156,7 +166,8 @@ def _parsed(decision: Decision) -> Decision:
 
 
 def agreed(project: Project, *partitions: model.Partition, until: Micros | None = None) -> model.Outcome:
-    """What engine and model both say, in the order of `comparable`."""
-    said = run(project, partitions, until)
-    same(said, model.expected(project, partitions, until))
+    """What the model says, and the engine both all at once and bit by bit; in the order of `comparable`."""
+    said = model.expected(project, partitions, until)
+    same(run(project, partitions, until), said)
+    same(bit_by_bit(project, partitions, until), said)
     return comparable(said)

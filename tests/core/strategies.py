@@ -172,9 +172,9 @@ def worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
         st.integers(1, 3),
         st.sampled_from(USERS),
     )
-    read = draw(st.lists(st.tuples(behaviour, st.sampled_from(places), delays), max_size=20))
+    read = draw(st.lists(st.tuples(behaviour, st.sampled_from(places), delays), min_size=3, max_size=20))
     read = [(replace(row, event_id=f"e{i}"), place, delay) for i, (row, place, delay) in enumerate(read)]
-    for original in draw(st.lists(st.integers(0, len(read) - 1), max_size=3)) if read else []:  # S4
+    for original in draw(st.lists(st.integers(0, len(read) - 1), max_size=3)):  # S4
         read.append((read[original][0], draw(st.sampled_from(places)), draw(delays)))
     ended: st.SearchStrategy[bool] = st.sampled_from([True, False] if open_ended else [True])
     logs = [
@@ -210,23 +210,26 @@ def changing_profiles(draw: st.DrawFn) -> World:
 
 
 @st.composite
-def capped_sends(draw: st.DrawFn) -> World:
-    """One user, seen at many instants, and plans that are bounded by caps and gaps alone."""
+def many_sends(draw: st.DrawFn) -> World:
+    """One user of whom no profile is known, seen all the time; plans with caps, gaps and goals, and nothing else."""
     base = draw(st.sampled_from(BASES))
     plans = draw(st.integers(1, 3))
     planned = tuple(
         shop.Draft(
             f"plan{i}",
             trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
-            caps=tuple(draw(st.lists(caps(plans), min_size=1, max_size=3))),
-            reentry=draw(st.just(shop.ALWAYS) | units.map(lambda gap: Reentry(always=False, gap=gap))),
+            caps=tuple(draw(st.just([]) | st.lists(caps(plans), max_size=3))),
+            reentry=draw(
+                st.sampled_from([shop.ALWAYS, shop.ONCE]) | units.map(lambda gap: Reentry(always=False, gap=gap))
+            ),
+            aims=tuple(draw(st.just([]) | st.lists(aims(), max_size=2))),
             zone=draw(st.sampled_from(ZONES)),
         )
         for i in range(plans)
     )
-    times = draw(st.lists(st.integers(0, 24), min_size=3, max_size=16))
-    seen = tuple(shop.event(base + n * UNIT, "view", id=f"e{i}") for i, n in enumerate(sorted(times)))
-    return World(base, planned, (0,), 0, ((0, "0", seen, True),))
+    seen = draw(st.lists(st.tuples(st.integers(0, 24), st.sampled_from(["view", "view", "order"])), min_size=3))
+    rows = [shop.event(base + n * UNIT, name, id=f"e{i}") for i, (n, name) in enumerate(sorted(seen))]
+    return World(base, planned, (0,), 0, ((0, "0", tuple(rows), True),))
 
 
 def as_read(rows: list[tuple[shop.Row, Micros]]) -> tuple[shop.Row, ...]:
