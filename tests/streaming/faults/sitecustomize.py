@@ -2,7 +2,8 @@
 
 `FLOWOPS_TEST_FAULT=point:n` kills the process (SIGKILL) when it comes to `point` for the nth time. Publications, merges
 and rewrites then come so often that a small run meets each of them many times. `FLOWOPS_TEST_SLOW` is how many seconds
-a reader takes for a chunk, `FLOWOPS_TEST_CHUNK` how many bytes that is.
+a reader takes for a chunk, `FLOWOPS_TEST_CHUNK` how many bytes that is. `FLOWOPS_TEST_BREAK=n` raises a ValueError in
+the landing after n batches.
 """
 
 from __future__ import annotations
@@ -107,6 +108,22 @@ def slow_down(seconds: float) -> None:
     readers._Reader.next_batch = slow
 
 
+def break_after(batches: int) -> None:
+    write = sinks._Lander.write_batch
+    written = 0
+
+    def broken(lander: Any, values: Any) -> None:
+        nonlocal written
+        written += 1
+        if written > batches:
+            raise ValueError("broken for a test")
+        write(lander, values)
+
+    sinks._Lander.write_batch = broken
+
+
+if "FLOWOPS_TEST_BREAK" in os.environ:
+    break_after(int(os.environ["FLOWOPS_TEST_BREAK"]))
 if "FLOWOPS_TEST_CHUNK" in os.environ:
     readers.CHUNK, readers.CHUNKS = int(os.environ["FLOWOPS_TEST_CHUNK"]), 1
 if "FLOWOPS_TEST_FAULT" in os.environ:
