@@ -465,7 +465,8 @@ def has_key(values: Values, key: Sequence[int]) -> bool:
 
 def key_of(values: Values, key: Sequence[int]) -> str | None:
     """S17a: instances, and re-entry, are per value of the key."""
-    return "\x1f".join(str(values[i]) for i in key) if key else None
+    parts = [str(values[i]) for i in key]
+    return None if not parts else parts[0] if len(parts) == 1 else json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
 
 
 Rank: TypeAlias = tuple[Micros, int, str]

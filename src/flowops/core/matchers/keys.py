@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from flowops.core.records import Values
+
+_to_json = msgspec.json.Encoder().encode
 
 
 def key_of(places: tuple[int, ...], values: Values) -> str | None:
-    """The text of an instance's key (S17a); None when the event lacks a part of it, so that it does not match."""
+    """The text of an instance's key (S17a), several parts as a JSON array; None when the event lacks one: no match."""
     parts: list[str] = []
     for place in places:
         value = values[place]
@@ -15,4 +19,4 @@ def key_of(places: tuple[int, ...], values: Values) -> str | None:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         parts.append(str(value))
-    return "\x1f".join(parts) if len(parts) > 1 else parts[0]
+    return _to_json(parts).decode() if len(parts) > 1 else parts[0]
