@@ -466,7 +466,9 @@ def has_key(values: Values, key: Sequence[int]) -> bool:
 def key_of(values: Values, key: Sequence[int]) -> str | None:
     """S17a: instances, and re-entry, are per value of the key."""
     parts = [str(values[i]) for i in key]
-    return None if not parts else parts[0] if len(parts) == 1 else json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    if len(parts) > 1:
+        return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    return parts[0] if parts else None
 
 
 Rank: TypeAlias = tuple[Micros, int, str]
