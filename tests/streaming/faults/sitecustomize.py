@@ -109,17 +109,17 @@ def slow_down(seconds: float) -> None:
 
 
 def break_after(batches: int) -> None:
-    write = sinks._Lander.write_batch
-    written = 0
+    add = sinks.Segments.add
+    added = 0
 
-    def broken(lander: Any, values: Any) -> None:
-        nonlocal written
-        written += 1
-        if written > batches:
+    def broken(segments: Any, relation: Any, columns: Any) -> None:
+        nonlocal added
+        added += 1
+        if added > batches:
             raise ValueError("broken for a test")
-        write(lander, values)
+        add(segments, relation, columns)
 
-    sinks._Lander.write_batch = broken
+    sinks.Segments.add = broken
 
 
 if "FLOWOPS_TEST_BREAK" in os.environ:
