@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,11 @@ def write_project(folder: Path, plans: Mapping[str, str] | None = None, flowops:
     return folder
 
 
-def lines_of_a_day(events: int, users: int, seed: int = 1, days: int = 1) -> Iterator[str]:
-    """`events` over so many days, a little out of order: a line each, with its end; one in 500 comes too late."""
+def lines_of(times: Iterable[int], users: int, seed: int = 1) -> Iterator[str]:
+    """An event for each of the times: a line each, with its end."""
     draw = random.Random(seed).random
     names = ["product_view"] * 5 + ["order"] * 2 + ["page"] * 3
-    for number in range(events):
-        late = 60_000 if number % 500 == 499 else 0
-        ts = START_MS + number * days * DAY_MS // events - int(4000 * draw()) - late
+    for number, ts in enumerate(times):
         yield (
             f'{{"event_id":"e{number}","user_id":"u{int(users * draw() ** 2)}","event":"{names[int(10 * draw())]}",'
             f'"ts":{ts},"sku":"sku-{int(1000 * draw())}","price":{int(4000 * draw()) / 100},'
@@ -97,12 +95,20 @@ def lines_of_a_day(events: int, users: int, seed: int = 1, days: int = 1) -> Ite
         )
 
 
+def times_of_a_day(events: int, seed: int = 1) -> Iterator[int]:
+    """A little out of order; one in 500 comes too late."""
+    draw = random.Random(seed).random
+    for number in range(events):
+        late = 60_000 if number % 500 == 499 else 0
+        yield START_MS + number * DAY_MS // events - int(4000 * draw()) - late
+
+
 def write_events(folder: Path, events: int, users: int, files: int, seed: int = 1) -> None:
     """`events` over a day, dealt to `files` files."""
     deal = random.Random(seed + 1).random
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context((folder / "data" / f"web-{number}.jsonl").open("w")) for number in range(files)]
-        for line in lines_of_a_day(events, users, seed):
+        for line in lines_of(times_of_a_day(events), users, seed):
             outputs[int(files * deal())].write(line)
 
 

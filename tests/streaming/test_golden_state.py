@@ -1,0 +1,184 @@
+"""A shard's log that version 1 of the state format wrote: later versions read it, or raise the format's number.
+
+`python tests/streaming/test_golden_state.py` writes the log anew. That is right only together with a new number.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from project import write_project
+
+from flowops.core import state
+from flowops.core.records import ENDED, Batch
+from flowops.core.shard import Shard
+from flowops.core.state import DELAY, HELD, WAIT, Frame, Instance, User, Window, decode_frame, encode_frame
+from flowops.core.timers import NEVER
+from flowops.streaming.job import load_job
+from flowops.streaming.statelog import ShardLog
+
+GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
+SHARD, GENERATION = 7, 3
+LENGTH = 660
+
+FLOWOPS = """\
+flowops: 1
+project: shop
+zone: UTC
+sources:
+  web: {file: data/web.jsonl}
+  crm: {kind: profiles, file: data/crm.jsonl}
+events:
+  product_view: {properties: {sku: string, price: money}}
+  order: {properties: {sku: string, amount: money}}
+profile: {city: string, vip: boolean}
+channels:
+  push: {type: file, path: out/push.jsonl}
+caps: [{at_most: 2, per: 7d}]
+"""
+
+REMINDER = """\
+plan: reminder
+name: Waits, is held, has goals
+trigger: {event: product_view, without: {event: order, where: sku = product_view.sku}, within: 1h, key: sku}
+quiet: {from: 22:00, to: 08:00, then: hold}
+experiment: {name: copy, holdout: 10%, variants: {a: 50%, b: 50%}}
+send: {channel: push, content: {title: T, body: "{{ product_view.sku }} {{ user.city }}"}}
+goals: [{goal: ordered, event: order, within: 1h, value: amount}]
+"""
+
+THANKS = """\
+plan: thanks
+name: Is delayed, and comes once a week
+trigger: {event: order, delay: 10m}
+audience: {where: user.vip is null or user.vip}
+reentry: 7d
+send: {channel: push, content: {title: T, body: "{{ order.sku }}"}}
+"""
+
+SECOND = 1_000_000
+T = 1_650_535_200 * SECOND  # 2022-04-21 10:00 UTC
+MINUTE = 60 * SECOND
+
+WAITING = User(
+    armed=T + 50 * MINUTE,
+    profile=("Beijing", True),
+    profile_at=(T - MINUTE, T - MINUTE),
+    instances=[
+        Instance(WAIT, 0, T - 10 * MINUTE, T + 50 * MINUTE, T + 50 * MINUTE, 0, "A", ("e1",), ("A",)),
+        Instance(HELD, 0, T - 720 * MINUTE, T + 1320 * MINUTE, T - 660 * MINUTE, 1, "B", ("e0", "é0"), ("B",)),
+    ],
+    sends=[(T - 7 * MINUTE, 0, 0)],
+)
+DELAYED = User(
+    armed=T + 5 * MINUTE,
+    instances=[Instance(DELAY, 1, T - 5 * MINUTE, T + 5 * MINUTE, T - 5 * MINUTE, 0, None, ("e2",), ("C",))],
+    entries=[(1, None, T - 8 * 1440 * MINUTE)],
+)
+BUYING = User(
+    armed=T + 30 * MINUTE,
+    windows=[
+        Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t1", False, "a", ("A",), ["e3", "e4"]),
+        Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t2", True, None, (), []),
+    ],
+)
+
+
+def as_bytes(user: User) -> bytes:
+    return msgspec.msgpack.encode(user)
+
+
+FRAMES = [
+    Frame(
+        1,
+        SHARD,
+        {0: (T - MINUTE, T - MINUTE), 1: (ENDED, T)},
+        [],
+        {
+            "waiting": as_bytes(WAITING),
+            "gone": as_bytes(User(armed=NEVER, sends=[(T, 1, 0)])),
+            "delayed": as_bytes(BUYING),
+        },
+    ),
+    Frame(
+        1,
+        SHARD,
+        {0: (T, T + 4 * SECOND), 1: (ENDED, T)},
+        [
+            (T + 3 * SECOND, (1 << 40) + 17, "buying", T + 3 * SECOND, "e9", (9.5, "A"), (0,)),
+            (T + 4 * SECOND, 18, "waiting", T + 4 * SECOND, "p1", ((0, None), (1, False)), (-1,)),
+        ],
+        {"gone": None, "delayed": as_bytes(DELAYED), "buying": as_bytes(BUYING)},
+    ),
+]
+
+
+def write(path: Path) -> int:
+    """Write the frames as a log; its length."""
+    path.unlink(missing_ok=True)
+    log = ShardLog(path.parent, SHARD)
+    for _ in range(GENERATION):
+        log.rewrite(encode_frame(FRAMES[0]))
+    place = log.append(encode_frame(FRAMES[1]))
+    log.close()
+    for other in path.parent.glob("07-[0-2].log"):
+        other.unlink()
+    return place[2]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[ShardLog]:
+    shutil.copy(GOLDEN, tmp_path)
+    log = ShardLog(tmp_path, SHARD, (SHARD, GENERATION, LENGTH))
+    yield log
+    log.close()
+
+
+def test_the_golden_log_is_read_as_it_was_written(log: ShardLog) -> None:
+    """Every field of every kind of state, by value."""
+    assert state.FORMAT == 1, "a new format needs a golden log of its own; what happens to the old one, a decision"
+    found = [decode_frame(frame) for frame in log.frames()]
+    assert msgspec.json.encode(found) == msgspec.json.encode(FRAMES)
+    users, last = state.merge(log.frames())
+    assert dict(users.each()) == {"waiting": WAITING, "delayed": DELAYED, "buying": BUYING}
+    assert last == found[1]
+
+
+def test_what_is_written_today_is_the_golden_log(tmp_path: Path) -> None:
+    """Byte by byte: a change of the codec does not pass unnoticed."""
+    assert write(tmp_path / GOLDEN.name) == LENGTH
+    assert (tmp_path / GOLDEN.name).read_bytes() == GOLDEN.read_bytes()
+
+
+def test_a_shard_goes_on_from_the_golden_log(log: ShardLog, tmp_path: Path) -> None:
+    """What waited still waits, and what was due fires when time moves on."""
+    project = write_project(tmp_path / "shop", {"reminder": REMINDER, "thanks": THANKS}, FLOWOPS)
+    for name in ("web", "crm"):
+        (project / "data" / f"{name}.jsonl").touch()
+    shard = Shard.restore(SHARD, load_job(project).project, 2, log.frames())
+    assert [(row.user_id, row.plan, row.kind, row.since, row.due) for row in shard.pending()] == [
+        ("delayed", "thanks", "delay", T - 5 * MINUTE, T + 5 * MINUTE),
+        ("waiting", "reminder", "wait", T - 10 * MINUTE, T + 50 * MINUTE),
+        ("waiting", "reminder", "held", T - 720 * MINUTE, T + 1320 * MINUTE),
+    ]
+    assert shard.watermark == T
+    shard.receive(Batch(SHARD, 0, ENDED, T + 60 * MINUTE, [], [], []))
+    effects = shard.advance()
+    assert [(row.user_id, row.goal, row.trigger_id, row.arm, row.value) for row in effects.goals] == [
+        ("buying", "ordered", "t1", "treatment", 9.5),
+        ("buying", "ordered", "t2", "holdout", 9.5),
+    ]
+    assert [(row.plan, row.user_id, row.decided_at) for row in effects.decisions] == [
+        ("thanks", "delayed", T + 5 * MINUTE),
+        ("reminder", "waiting", T + 50 * MINUTE),
+    ]
+    assert [row.kind for row in shard.pending()] == ["held"]
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    print(write(GOLDEN))
