@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flowops.core.admission import HOLDOUT, TREATMENT
 from flowops.core.effects import GoalEvent, dispatch_id
-from flowops.core.plan import Attain, Attributes, Listener, Plan
+from flowops.core.plan import Attain, Attributes, Plan
 from flowops.core.records import Record
 from flowops.core.state import Instance, User, Window
 
@@ -37,14 +37,13 @@ def open_windows(
 
 
 def attain(
-    plans: Sequence[Plan], listeners: Sequence[Listener], user: User, profile: Attributes, user_id: str, record: Record
+    plans: Sequence[Plan], listeners: Sequence[Attain], user: User, profile: Attributes, user_id: str, record: Record
 ) -> list[GoalEvent]:
     """The windows of `user` that the event of `record` satisfies, each as a fact; a repeated event counts once."""
     _, _, _, ts, event_id, values, _ = record
     matched = [
         window
         for listener in listeners
-        if isinstance(listener, Attain)
         for window in user.windows
         if window.goal == listener.goal
         and window.plan == listener.plan

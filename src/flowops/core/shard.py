@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from heapq import heappop
-from typing import Any
+from typing import TypeAlias
 
 import msgspec
 
@@ -27,7 +27,7 @@ from flowops.core.admission import (
 from flowops.core.attribution import attain, open_windows
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, dispatch_id
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import Attain, Attributes, Cancel, Listener, Plan, Project, Start
+from flowops.core.plan import Attain, Attributes, Cancel, Plan, Project, Start
 from flowops.core.records import (
     ENDED,
     NO_WATERMARK,
@@ -56,6 +56,9 @@ _SWEEP = 2048
 _SENDS = 8
 _REMEMBERED = 10_000
 
+Heard: TypeAlias = tuple[list[Attain], dict[int, list[Cancel]], list[tuple[Start, Plan, matchers.Begin]]]
+"""The listeners of an event, sorted out: goals, what ends waits (by plan), what starts."""
+
 _to_json = msgspec.json.Encoder().encode
 
 
@@ -79,9 +82,7 @@ class Shard:
         self._effects = _no_effects()
         self._outside = 0
         self._unknown: Attributes = (None,) * len(project.attributes)
-        self._goals = sum(isinstance(listener, Attain) for listener in project.listeners)
-        self._starting: dict[tuple[int, ...], tuple[int, ...]] = {}
-        self._listeners = [_compiled(listener, project.plans[listener.plan]) for listener in project.listeners]
+        self._heard: dict[tuple[int, ...], Heard] = {}
         self._caps = tuple({cap for plan in project.plans for cap in plan.caps})
         self._sends_kept = _SENDS + sum(cap.at_most for cap in self._caps)
         self._sweep_at = _SWEEP
@@ -151,54 +152,62 @@ class Shard:
         return self._take_effects()
 
     def _handle(self, record: Record) -> None:
-        """One record. An event: goals, then by plan what it ends and what it starts (S17a)."""
+        """One record. An event: goals, then what it ends, then by plan what it starts (S17a)."""
         at, _, user_id, ts, event_id, values, hits = record
         if hits == PROFILE:
             self._update_profile(record)
             return
+        goals, cancels, starts = self._heard.get(hits) or self._sort_out(hits)
         user = self._users.open.get(user_id) or self._users.find(user_id)
         if user is None:  # of whom nothing is known, nothing can end
-            hits = self._starting[hits] if hits in self._starting else self._starts_among(hits)
-            if not hits or ts < at:
+            if not starts or ts < at:
                 return
             user = self._users.create(user_id)
         profile = user.profile or self._unknown
-        if user.windows and hits[0] < self._goals:
-            goals = [self.project.listeners[hit] for hit in hits if hit < self._goals]
+        if goals and user.windows:
             self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
-        for hit in hits:
-            kind, listener, plan, begin = self._listeners[hit]
-            if kind is Start:
-                if ts < at:  # late: never starts a trigger (S9)
-                    continue
-                key = key_of(listener.key, values) if listener.key else None
-                if listener.key and key is None:
-                    continue
-                if not plan.starts_at <= ts < plan.ends_at:
-                    continue
-                if listener.where is not None and not listener.where(values, (), profile, ts, None):
-                    continue
-                if plan.audience is not None and not plan.audience((), (), profile, ts, None):
-                    self._outside += 1
-                    continue
-                instance = begin(plan, listener, user, ts, event_id, values, key)
-                if instance is None:
-                    continue
-                if instance.due > ts:
-                    self._arm(user_id, user, instance.due)
-                else:
-                    self._decide(plan, user_id, user, instance, ts)
-                    self._rearm(user_id, user)
-            elif kind is Cancel and user.instances:
-                matchers.absence.cancel(plan.trigger, listener, user, profile, record)
+        if cancels and user.instances:
+            matchers.absence.cancel(cancels, self.project.plans, user, profile, record)
+        if ts < at:  # late: never starts a trigger (S9)
+            return
+        for start, plan, begin in starts:
+            key = key_of(start.key, values) if start.key else None
+            if start.key and key is None:
+                continue
+            if not plan.starts_at <= ts < plan.ends_at:
+                continue
+            if start.where is not None and not start.where(values, (), profile, ts, None):
+                continue
+            if plan.audience is not None and not plan.audience((), (), profile, ts, None):
+                self._outside += 1
+                continue
+            instance = begin(plan, start, user, ts, event_id, values, key)
+            if instance is None:
+                continue
+            if instance.due > ts:
+                self._arm(user_id, user, instance.due)
+            else:
+                self._decide(plan, user_id, user, instance, ts)
+                self._rearm(user_id, user)
 
-    def _starts_among(self, hits: tuple[int, ...]) -> tuple[int, ...]:
-        """Those of the listeners that may start something; there are few different `hits`, so they are remembered."""
-        listeners = self.project.listeners
-        found = tuple(hit for hit in hits if isinstance(listeners[hit], Start))
-        if len(self._starting) < _REMEMBERED:
-            self._starting[hits] = found
-        return found
+    def _sort_out(self, hits: tuple[int, ...]) -> Heard:
+        """What each of the listeners may do, in order; there are few different `hits`, so it is remembered."""
+        goals: list[Attain] = []
+        cancels: dict[int, list[Cancel]] = {}
+        starts: list[tuple[Start, Plan, matchers.Begin]] = []
+        for hit in hits:
+            listener = self.project.listeners[hit]
+            if isinstance(listener, Attain):
+                goals.append(listener)
+            elif isinstance(listener, Cancel):
+                cancels.setdefault(listener.plan, []).append(listener)
+            else:
+                plan = self.project.plans[listener.plan]
+                starts.append((listener, plan, matchers.BEGIN[type(plan.trigger)]))
+        heard = goals, cancels, starts
+        if len(self._heard) < _REMEMBERED:
+            self._heard[hits] = heard
+        return heard
 
     def _update_profile(self, record: Record) -> None:
         """Set attributes; null deletes. A late update is as of its time: what was set or deleted since stays (S9)."""
@@ -434,8 +443,3 @@ def _turn(instance: Instance) -> tuple[int, Micros]:
 
 def _no_effects() -> Effects:
     return Effects([], [], [], [], [], [], 0)
-
-
-def _compiled(listener: Listener, plan: Plan) -> tuple[type, Any, Plan, matchers.Begin]:
-    """What `_handle` needs of a listener, looked up once: its type, itself, its plan, and how an instance begins."""
-    return type(listener), listener, plan, matchers.BEGIN[type(plan.trigger)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from flowops.core.matchers.keys import key_of
@@ -30,29 +31,30 @@ def begin(
     return instance
 
 
-def cancel(trigger: Trigger, cancel: Cancel, user: User, profile: Attributes, record: Record) -> None:
-    """End every instance of the plan that this B matches: `[tA, tA + W)`, by key, by its filter (S13, S17a).
+def cancel(
+    cancels: Mapping[int, Sequence[Cancel]], plans: Sequence[Plan], user: User, profile: Attributes, record: Record
+) -> None:
+    """End every instance that this B matches: `[tA, tA + W)`, by key, by its filter (S13, S17a). `cancels`: by plan.
 
     A late B counts as of its own time, if what it cancels still waits, be it out its delay (S9). The event that began a
     wait never ends it.
     """
-    within = cast("AbsenceTrigger", trigger).within
     _, _, _, ts, event_id, values, _ = record
-    key = key_of(cancel.key, values) if cancel.key else None
-    if cancel.key and key is None:
-        return
     user.instances = [
         instance
         for instance in user.instances
-        if not (
-            instance.plan == cancel.plan
-            and instance.kind != HELD
-            and instance.since <= ts < instance.since + within
-            and instance.key == key
-            and event_id not in instance.evidence
-            and (cancel.where is None or cancel.where(values, (instance.captured,), profile, ts, None))
-        )
+        if instance.plan not in cancels
+        or instance.kind == HELD
+        or not instance.since <= ts < instance.since + cast("AbsenceTrigger", plans[instance.plan].trigger).within
+        or event_id in instance.evidence
+        or not any(_matches(each, instance, profile, ts, values) for each in cancels[instance.plan])
     ]
+
+
+def _matches(cancel: Cancel, instance: Instance, profile: Attributes, ts: Micros, values: Values) -> bool:
+    if cancel.key and key_of(cancel.key, values) != instance.key:
+        return False
+    return cancel.where is None or cancel.where(values, (instance.captured,), profile, ts, None)
 
 
 def fire(trigger: Trigger, user: User, instance: Instance) -> bool:
