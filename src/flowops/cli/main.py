@@ -36,7 +36,7 @@ for name, verb in (
 def main() -> None:
     """Run the command line. A traceback is shown only where it was asked for with -v, or for an error of our own."""
     try:
-        app()
+        app(prog_name="flowops")
     except FlowopsError as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             traceback.print_exc()
