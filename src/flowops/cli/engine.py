@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import orjson
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 
 from flowops.core.records import Micros
 from flowops.core.time import Zone, isoformat, local_micros, to_datetime, to_micros
@@ -37,11 +37,10 @@ def execute_and_print(
     """Run the engine on the project at or above `start`, showing how it goes and what came of it."""
     folder = find_project(start)
     job = load_job(folder)
-    zone = job.project.zone
     settings = Settings(
         folder,
         mode,
-        None if until is None else _moment(until, zone),
+        None if until is None else _moment(until, job.project.zone),
         processes,
         None if epoch is None else timedelta(seconds=epoch),
     )
@@ -50,22 +49,28 @@ def execute_and_print(
         if as_json or not console.is_terminal:
             ended = execute(job, settings, fresh=fresh)
         else:
-            with Live(console=console, refresh_per_second=5, transient=True) as live:
-                ended = execute(
-                    job, settings, fresh=fresh, on_progress=lambda progress: live.update(_line(progress, zone))
-                )
+            ended = _with_bar(console, job, settings, fresh=fresh)
     if as_json:
         sys.stdout.write(orjson.dumps(_summary(job, ended), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         _print(job, ended, mode)
 
 
-def _line(progress: Progress, zone: Zone) -> Text:
-    reached = "reading" if progress.event_time is None else f"event time {_local(progress.event_time, zone)}"
-    return Text(
-        f"{progress.seconds:6.1f} s   {progress.read:>12,} records   {progress.rate:>10,.0f}/s   {reached}   "
-        f"{progress.dispatched:,} dispatched   {progress.live_users:,} users in state"
-    )
+def _with_bar(console: Console, job: Job, settings: Settings, *, fresh: bool) -> Ended:
+    """Run, with a bar that moves while records are read: how many there are to come, no compressed file tells."""
+    with Bar(BarColumn(bar_width=8), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        zone = job.project.zone
+
+        def show(progress: Progress) -> None:
+            bar.update(task, description=_line(progress, zone))
+
+        return execute(job, settings, fresh=fresh, on_progress=show)
+
+
+def _line(progress: Progress, zone: Zone) -> str:
+    reached = "..." if progress.event_time is None else _local(progress.event_time, zone)
+    return f"{progress.read:,} records, {progress.rate:,.0f}/s, at {reached}, {progress.dispatched:,} dispatched"
 
 
 def _summary(job: Job, ended: Ended) -> dict[str, Any]:
