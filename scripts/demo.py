@@ -1,4 +1,3 @@
-# ruff: noqa: INP001
 """The demo behind `make demo`: a year of real purchases through the plans of this project, and what came of it.
 
 It only gives commands that an operator could give, and shows each before it runs. `scripts/demo.py DIR` works on a copy

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001
 """Write the generated pages of docs/, or with `--check` fail where one is out of date: `make docs`, `make lint`.
 
 - docs/commands.md: what `flowops --help` and the help of each command print

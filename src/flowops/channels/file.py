@@ -46,7 +46,7 @@ class FileOutlet:
             self._file.write(b"\n".join(lines) + b"\n")
         except OSError as error:
             raise RunError(
-                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on from the last epoch"
+                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on"
             ) from error
 
     def position(self) -> int:
@@ -55,7 +55,7 @@ class FileOutlet:
             self._file.flush()
         except OSError as error:
             raise RunError(
-                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on from the last epoch"
+                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on"
             ) from error
         return self._file.tell()
 
