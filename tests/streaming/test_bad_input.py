@@ -36,8 +36,7 @@ def shop(tmp_path: Path) -> Path:
     return write_project(tmp_path, {"simple": SIMPLE}, SHOP)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_bad_and_late_records_land_with_their_place_and_the_others_count(shop: Path, processes: str) -> None:
+def test_bad_and_late_records_land_with_their_place_and_the_others_count(shop: Path) -> None:
     """A BOM and CRLF, a line of 50 MB, missing and odd fields, a torn last line, a truncated gz, an empty file."""
     data = shop / "data"
     (data / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + f"{event(1)}\r\n{{broken\r\n{event(2, 1)}\r\n".encode())
@@ -51,7 +50,7 @@ def test_bad_and_late_records_land_with_their_place_and_the_others_count(shop: P
         f'{{"event_id":"x","event":"order","ts":1}}\n{{"event_id":"y","user_id":"u","event":"order","ts":"soon"}}\n'
         f"{event(10, 1)}\n{event(11)[:-5]}"
     )
-    found = replay(shop, "--processes", processes)
+    found = replay(shop)
     assert (found["totals"]["dead_letters"], found["totals"]["late"]) == (6, 2)
     letters = rows_of(shop, "select source, partition, position, reason from dead_letters order by all")
     assert letters == [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from project import FLOWOPS, SIMPLE, has_read, outcomes, refused, rows_of, started, wait_for, write_project
 
-LIVE = FLOWOPS.replace("out_of_orderness: 5s", "out_of_orderness: 2s")
+LIVE = FLOWOPS.replace("out_of_orderness: 5s", "out_of_orderness: 1s")
 
 
 class Shop:
@@ -80,12 +80,12 @@ def test_an_absence_fires_by_the_wall_clock_and_a_restart_repeats_nothing(live: 
 def test_a_run_that_was_killed_repeats_nothing(live: Shop, processes: str) -> None:
     """Kill -9 at any moment, again and again, while events come in: everybody gets one message."""
     users = []
-    for kill in range(4):
+    for kill in range(3):
         with started(live.folder, "--epoch", "0.2", "--processes", processes, verb="run") as process:
             users.append(f"u{kill}")
             live.append(live.view(users[-1]))
             live.wait(*users[:-1], process=process)
-            time.sleep(0.5 + 0.3 * kill)
+            time.sleep(0.4 + 0.4 * kill)
     with started(live.folder, "--epoch", "0.2", "--processes", processes, verb="run") as process:
         live.append(live.view("last"))
         live.wait(*users, "last", process=process)
