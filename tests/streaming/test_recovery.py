@@ -156,7 +156,7 @@ def test_the_number_of_processes_changes_nothing(shop: Path, tmp_path: Path, pro
 def test_the_number_of_processes_may_change_while_a_run_is_under_way(shop: Path, tmp_path: Path) -> None:
     """The state belongs to shards and readers, not to processes."""
     folder = copy_of(shop, tmp_path / "shop")
-    for processes in (1, 3, 2):
+    for processes in (3, 2):
         assert kill_after(folder, 3_000, "--epoch", "0.1", "--processes", str(processes), slow=0.02)
     assert replay(folder)["resumed"]
     assert resumed_from(folder)[-1] > 1

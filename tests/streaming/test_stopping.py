@@ -14,7 +14,7 @@ from project import copy_of, has_read, outcomes, replay, started, wait_for, work
 def test_a_replay_that_was_asked_to_stop_goes_on(shop: Path, tmp_path: Path, processes: int) -> None:
     """SIGTERM: exit 0, what waits is stated, and the same command is named."""
     folder = copy_of(shop, tmp_path / "shop")
-    with started(folder, "--processes", str(processes), slow=0.02 * processes) as process:
+    with started(folder, "--processes", str(processes), slow=0.05 * processes) as process:
         assert wait_for(has_read(folder, 3_000), process)
         process.terminate()
         said, complaint = process.communicate(timeout=30)
