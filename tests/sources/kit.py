@@ -43,12 +43,13 @@ def source(**changes) -> Source:
     return Source(**{**fields, **given})
 
 
-def as_tuple(row, source: Source):
-    """What a row says, as something that compares."""
+def as_tuple(row, source: Source, unit: int = 1):
+    """What a row says, as something that compares; its time in microseconds."""
     if row is None:
         return None
-    names = ["user_id", "event", "event_id", "ts", *(column.attribute for column in source.columns)]
-    return tuple(getattr(row, name) for name in names)
+    names = ["user_id", "event", "event_id", *(column.attribute for column in source.columns)]
+    user_id, event, event_id, *values = (getattr(row, name) for name in names)
+    return (user_id, event, event_id, row.ts * unit, *values)
 
 
 def read_all(folder: Path, source: Source, file: str, limit: int = 1 << 18, **options):
@@ -62,7 +63,7 @@ def read_all(folder: Path, source: Source, file: str, limit: int = 1 << 18, **op
         assert [letter.position - chunk.first for letter in chunk.dead] == [
             number for number, row in enumerate(chunk.rows) if row is None
         ]
-        rows += [as_tuple(row, source) for row in chunk.rows]
+        rows += [as_tuple(row, source, chunk.unit) for row in chunk.rows]
         dead += chunk.dead
     assert partition.read(limit) is None
     partition.close()
@@ -84,7 +85,7 @@ def pieces(folder: Path, source: Source, file: str, steps):
         if chunk is None:
             break
         assert chunk.first == len(rows)
-        rows += [as_tuple(row, source) for row in chunk.rows]
+        rows += [as_tuple(row, source, chunk.unit) for row in chunk.rows]
         dead += chunk.dead
     partition.close()
     return rows, dead

@@ -168,7 +168,9 @@ def test_large_files_resume_inside_blocks_and_row_groups(folder):
             assert isinstance(chunk, Chunk)
             assert chunk.first == len(rows)
             assert not chunk.dead
-            rows += [(row.user_id, row.ts, row.p0 or "", row.p3, shard_of(row.user_id)) for row in chunk.rows]
+            rows += [
+                (row.user_id, row.ts * chunk.unit, row.p0 or "", row.p3, shard_of(row.user_id)) for row in chunk.rows
+            ]
         partition.close()
         expected = expected or rows
         assert len(rows) == len(records)

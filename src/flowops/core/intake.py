@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
+from zlib import crc32
 
 from msgspec import UNSET
 
@@ -17,6 +18,7 @@ from flowops.core.records import (
     NO_WATERMARK,
     POSITION_BITS,
     PROFILE,
+    SHARDS,
     Chunk,
     LateRecord,
     Micros,
@@ -88,21 +90,25 @@ class Intake:
             return
         routes = self._source.routes.get
         fallback = self._source.any_route
+        base = self._base
         bound = self.bound
-        highest = self.highest
-        watermark = self.watermark
+        unit = chunk.unit
+        # The watermark is the highest time less the bound, unless the wall clock has moved it further (`advance_to`).
+        # `mark` is the time that a row has to pass to move it on: below it is the one comparison that most rows need.
+        before = mark = max(self.highest, self.watermark + bound)
         heard = 0
-        for sequence, row in enumerate(chunk.rows, self._base + chunk.first):
+        for position, row in zip(_positions(chunk), chunk.rows, strict=True):
             if row is None:
                 continue
-            at = ts = row.ts
-            if ts > highest:
-                highest = ts
-                if ts - bound > watermark:  # noqa: PLR1730 - `max` costs a call per row
-                    watermark = ts - bound
-            if ts < watermark:
-                at = watermark
-                self._note_late(row, sequence - self._base, watermark, late)
+            ts = row.ts * unit
+            if ts > mark:
+                mark = ts
+                at = ts
+            elif ts < mark - bound:
+                at = mark - bound
+                self._note_late(row, position, ts, at, late)
+            else:
+                at = ts
             route = routes(row.event, fallback)
             if route is None:
                 continue
@@ -113,26 +119,29 @@ class Intake:
             user_id = row.user_id
             event_id = row.event_id
             if event_id is None:
-                event_id = self._made_id(sequence - self._base)
-            into[shard_of(user_id)].append((at, sequence, user_id, ts, event_id, routed[1], routed[0]))
-        self.highest = highest
-        self.watermark = watermark
+                event_id = self._made_id(position)
+            record = (at, base + position, user_id, ts, event_id, routed[1], routed[0])
+            into[crc32(user_id.encode()) % SHARDS].append(record)  # `shard_of`, without the call
+        if mark > before:
+            self.highest = mark
+            self.watermark = mark - bound
+        elif before > self.highest:  # the wall clock was ahead of the records
+            self.highest = max(self.highest, *(row.ts * unit for row in chunk.rows if row is not None), NO_WATERMARK)
         self.heard += heard
         self.read += len(chunk.rows)
 
     def _take_profiles(self, chunk: Chunk, into: Sequence[list[Record]], late: Sequence[list[LateRecord]]) -> None:
         bound = self.bound
-        for place, row in enumerate(chunk.rows):
+        for position, row in zip(_positions(chunk), chunk.rows, strict=True):
             if row is None:
                 continue
-            position = chunk.first + place
-            at = ts = row.ts
+            at = ts = row.ts * chunk.unit
             if ts > self.highest:
                 self.highest = ts
                 self.watermark = max(self.watermark, ts - bound)
             if ts < self.watermark:
                 at = self.watermark
-                self._note_late(row, position, at, late)
+                self._note_late(row, position, ts, at, late)
             values: list[tuple[int, Any]] = []
             for number, attribute in self._columns:
                 value = getattr(row, attribute)
@@ -147,8 +156,14 @@ class Intake:
     def _made_id(self, position: int) -> str:
         return f"{self._source.name}/{self._name}:{position}"
 
-    def _note_late(self, row: Row, position: int, watermark: Micros, late: Sequence[list[LateRecord]]) -> None:
+    def _note_late(
+        self, row: Row, position: int, ts: Micros, watermark: Micros, late: Sequence[list[LateRecord]]
+    ) -> None:
         event_id = row.event_id or self._made_id(position)
         event = row.event if self._source.kind == "events" else "profile"
-        note = LateRecord(self._source.name, self._name, position, event, event_id, row.user_id, row.ts, watermark)
+        note = LateRecord(self._source.name, self._name, position, event, event_id, row.user_id, ts, watermark)
         late[shard_of(row.user_id)].append(note)
+
+
+def _positions(chunk: Chunk) -> Sequence[int]:
+    return range(chunk.first, chunk.first + len(chunk.rows)) if chunk.positions is None else chunk.positions

@@ -97,11 +97,17 @@ class Row(Protocol):
 
 
 class Chunk(NamedTuple):
-    """What a partition yields at a time: consecutive records of it, from `first` on; None where a record was bad."""
+    """What a partition yields at a time: records of it in order; None where a record was bad.
+
+    They are consecutive, from position `first` on, unless `positions` tells each one's own (a log with gaps). One of a
+    row's `ts` is `unit` microseconds: where all rows have the input's own unit, the intake converts on its way.
+    """
 
     first: int
     rows: Sequence[Row | None]
     dead: list[DeadLetter]
+    unit: int = 1
+    positions: Sequence[int] | None = None
 
 
 def shard_of(user_id: str) -> int:

@@ -1,7 +1,7 @@
 """From the fields of a record to a `Row` (S1).
 
 Two ways lead to the same rows. The strict way lets msgspec check and decode JSON in one go, straight into the struct;
-it takes whole blocks of lines and refuses a block in which one value is not written as declared. The lenient way takes
+it refuses a record in which one value is not written as declared. The lenient way takes
 one record's values as they are, converts each (`values`), and says of a bad one which field it was. JSON goes the
 strict way and, where that refuses, the lenient one; CSV and Parquet go the lenient one, a column at a time. A field
 that is often written otherwise than declared (ids as numbers) is widened for the strict way after a while: that changes
@@ -103,22 +103,34 @@ class Decoder:
         if self._join is not None:
             steps.append(self._join)
         self._steps = steps
+        self.unit = UNITS[self._unit] if self._unit is not None and not self._ts_is_loose(found) else 1
         strict = msgspec.json.Decoder(found.struct)
         self.decode = cast("Callable[[bytes], Row]", strict.decode)
-        self.decode_lines = cast("Callable[[memoryview], list[Row]]", strict.decode_lines)
 
     def _finish(self, slot: Slot) -> Step | None:
         """What makes the value of a row out of one that msgspec decoded strictly; None: it is that already."""
         if slot.kind == "ts" and self._unit is not None:
-            return _scaling(UNITS[self._unit]) if self._unit != "us" else None
+            return None  # `unit` says what it is
         if slot.kind in ("time", "ts"):
             return _finishing(slot.attribute, self.clock.moment)
         return _finishing(slot.attribute, day_number) if slot.kind == "date" else None
 
+    def _ts_is_loose(self, found: Layout) -> bool:
+        return any(self.slots[number].kind == "ts" for number in found.loose)
+
     def finish(self, rows: Sequence[Row]) -> None:
-        """Complete rows of `decode` or `decode_lines`, in place. Raises `UnfitError`, and then they are spoilt."""
+        """Complete rows of `decode`, in place, but for their times, which are of `unit` microseconds.
+
+        Raises `UnfitError`, and then they are spoilt.
+        """
         for step in self._steps:
             step(rows)
+
+    def scale(self, rows: Sequence[Row]) -> None:
+        """Turn the times of finished rows into microseconds, where they are to stand beside rows of `line`."""
+        if self.unit != 1:
+            for row in rows:
+                row.ts *= self.unit
 
     def line(self, line: bytes) -> Row:
         """One record of JSON, leniently. Raises `UnfitError`."""
@@ -230,14 +242,6 @@ def _requiring(slot: Slot, convert: Convert) -> Step:
         for row in rows:
             if getattr(row, attribute) is UNSET:
                 convert(UNSET)  # refuses it
-
-    return step
-
-
-def _scaling(size: int) -> Step:
-    def step(rows: Sequence[Any]) -> None:
-        for row in rows:
-            row.ts = row.ts * size
 
     return step
 

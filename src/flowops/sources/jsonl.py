@@ -41,25 +41,31 @@ class JsonLines:
         """The next records: about `limit` bytes, or one that is longer. None: at the end for now."""
         while not self._ended:
             first = self._count
-            data = self._lines.lines(max(limit, 1))
+            rows: Sequence[Row | None] = [None]
+            dead: list[DeadLetter] = []
+            unit = 1
+            data = self._lines.lines(max(limit, 1)).tobytes()
             if data:
-                rows, dead = self._decode(data)
+                block = self._block(data) if len(data) <= MAX_RECORD else None
+                if block is None:
+                    rows, dead = self._line_by_line(data)
+                else:
+                    rows, unit = block, self._decoder.unit
                 self._lines.take(len(data))
                 if not rows:
                     continue
             elif self._lines.oversized:
-                rows, dead = [None], [self._too_large(self._lines.head(4 * _SAMPLE), first)]
+                dead = [self._too_large(self._lines.head(4 * _SAMPLE), first)]
                 if not self._lines.skip():
                     return None
             elif broken := self._lines.broken:
-                rows = [None]
                 dead = [self._dead(first, broken.reason, broken.detail, self._lines.head(4 * _SAMPLE))]
                 self._ended = 1
                 self._lines.forget()
             else:
                 return None
             self._count += len(rows)
-            return Chunk(first, rows, dead)
+            return Chunk(first, rows, dead, unit)
         return None
 
     def position(self) -> tuple[int, ...]:
@@ -74,28 +80,17 @@ class JsonLines:
         """Nothing is read any more."""
         self._lines.forget()
 
-    def _decode(self, data: memoryview) -> tuple[Sequence[Row | None], list[DeadLetter]]:
+    def _block(self, data: bytes) -> Sequence[Row | None] | None:
+        """The rows of whole lines, each as declared; None where one of them needs a closer look."""
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
         try:
-            rows = self._decoder.decode_lines(data)
-            if len(data) <= MAX_RECORD and self._is_one_per_line(data, len(rows)):
-                self._decoder.finish(rows)
-                return rows, []
+            rows = list(map(self._decoder.decode, lines))
+            self._decoder.finish(rows)
         except (*BAD_JSON, UnfitError):
-            pass
-        return self._line_by_line(data.tobytes())
-
-    def _is_one_per_line(self, data: memoryview, records: int) -> bool:
-        """Whether `records` JSON objects that were found in `data`, one after the other, are one for each line.
-
-        They are if there are as many lines, and `}`, line end, `{` between any two: inside an object that cannot stand,
-        nor can a line end in a string. It is looked for with the first key: a long needle is found faster.
-        """
-        size, tail, head = len(data), bytes(data[-2:]), bytes(data[:100])
-        if head[:1] != b"{" or self._lines.count(b"\n", size) + (tail[-1:] != b"\n") != records:
-            return False
-        end = b"}\r\n" if tail == b"\r\n" else b"}\n"
-        key = head[: head.find(b":") + 1] or b"{"
-        return any(self._lines.count(end + begin, size) + 1 == records for begin in (key, b"{"))
+            return None
+        return rows
 
     def _line_by_line(self, data: bytes) -> tuple[list[Row | None], list[DeadLetter]]:
         lines = [line for line in data.split(b"\n") if line and not line.isspace()]
@@ -109,7 +104,9 @@ class JsonLines:
                 rows.append(None)
                 odd.append(number)
         try:
-            self._decoder.finish([row for row in rows if row is not None])
+            good = [row for row in rows if row is not None]
+            self._decoder.finish(good)
+            self._decoder.scale(good)
         except UnfitError:
             odd = list(range(len(lines)))
         dead: list[DeadLetter] = []

@@ -60,10 +60,6 @@ class Lines:
             return self._view
         return self._view[self._start : cut]
 
-    def count(self, wanted: bytes, size: int) -> int:
-        """How often the bytes occur in the first `size` bytes that are next."""
-        return self._buffer.count(wanted, self._start, self._start + size)
-
     def _end_of_line(self) -> int:
         """Where the next line ends in the buffer, reading on until that is known; 0: nowhere, or too far."""
         while True:

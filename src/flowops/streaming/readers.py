@@ -26,8 +26,10 @@ from flowops.streaming.pace import AHEAD, READERS, Pace
 CHUNK = 1 << 17
 """About how many bytes of input are decoded at a time: their rows stay in the processor's cache."""
 
-CHUNKS = 24
-"""So many chunks of one partition make a batch: enough to be worth a batch to each shard."""
+CHUNKS = 48
+HEARD = 16_384
+"""So many chunks of one partition make a batch, or fewer, once they hold so many records that some plan listens to:
+enough to be worth a batch to each shard, and a bound of what shards hold."""
 
 _FIRST_CHUNK = 2048  # enough to announce a partition's first time, small enough for hundreds of them
 _OPEN_FILES = 64  # partitions of a reader that may keep their file open while they wait
@@ -165,7 +167,8 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         late: list[list[LateRecord]] = _per_shard()
         dead: list[DeadLetter] = []
         taken = 0
-        for _ in range(CHUNKS if lane.started else 1):
+        enough = lane.intake.heard + HEARD
+        while taken < (CHUNKS if lane.started else 1) and lane.intake.heard < enough:
             chunk = lane.partition.read(CHUNK if lane.started else _FIRST_CHUNK)
             if chunk is None:
                 break
