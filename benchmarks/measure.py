@@ -49,7 +49,8 @@ def run(command: Sequence[str | Path], *, watch: bool = False) -> Run:
     done = threading.Event()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
-        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        words = [str(word) for word in command]
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environment())
         watcher = threading.Thread(target=_watch, args=(process.pid, start, samples, done))
         if watch:
             watcher.start()
@@ -66,6 +67,11 @@ def run(command: Sequence[str | Path], *, watch: bool = False) -> Run:
             raise CommandError(f"{' '.join(map(str, command))}\nexited with {process.returncode}: {said}")
         peak = max((size for _, size in samples), default=usage.ru_maxrss * 1024)
         return Run(wall, usage.ru_utime + usage.ru_stime, peak, out.read().decode(), samples)
+
+
+def _environment() -> dict[str, str]:
+    """As wherever a program is used twice: its modules are compiled once."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _watch(pid: int, start: float, samples: list[tuple[float, int]], done: threading.Event) -> None:
