@@ -222,6 +222,12 @@ def test_paths_lead_into_nested_records_but_a_csv_column_may_have_a_dot(compile_
     assert project.sources[0].user_id == ("user.id",)
 
 
+def test_a_csv_whose_header_has_semicolons_has_its_columns_for_lint_too(compile_: Compile) -> None:
+    """S1."""
+    project = compile_(simple("a"), files={"data/web.csv": "uid;type;ts;event_id;sku,price\n"})
+    assert project.sources[0].user_id == ("uid",)
+
+
 def test_one_content_serves_all_variants(compile_: Compile) -> None:
     project = compile_(simple("a", "experiment: {variants: {x: 50%, y: 50%}}\n"))
     content = project.plans[0].step.content

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flowops.cli.options import Verbose
+
 FILES = {
     "flowops.yaml": "flowops.yaml",
     "rules/unfinished-order.yaml": "rules/unfinished-order.yaml",
@@ -20,6 +22,7 @@ def command(
     folder: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="Where; left out: here.", show_default=False)
     ] = Path(),
+    verbose: Verbose = False,  # noqa: ARG001 - read by main
 ) -> None:
     """Write a starter project: a plan, and a small made-up shop log to run it on."""
     from importlib.resources import files

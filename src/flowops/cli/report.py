@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowops.cli.options import AsJson, Project
+from flowops.cli.options import AsJson, Project, Verbose
 from flowops.cli.sql import warehouse_of
 from flowops.errors import ConfigError, RunError
 
@@ -24,6 +24,7 @@ def command(
     plan: Annotated[str | None, typer.Argument(help="Only this plan.", show_default=False)] = None,
     project: Project = None,
     as_json: AsJson = False,
+    verbose: Verbose = False,  # noqa: ARG001 - read by main
 ) -> None:
     """Show goal attainment and losses."""
     from rich.console import Console

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flowops.cli.options import AsJson, Project
+from flowops.cli.options import AsJson, Project, Verbose
 from flowops.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def command(
     form: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="How to print the rows.")] = "table",
     project: Project = None,
     as_json: AsJson = False,
+    verbose: Verbose = False,  # noqa: ARG001 - read by main
 ) -> None:
     """Ask the outcomes a question in SQL."""
     from flowops.warehouse.outcomes import connect

@@ -55,10 +55,12 @@ def look_at(folder: Path, patterns: Sequence[str]) -> Inputs:
     for entry, pattern in enumerate(patterns):
         found = sorted(_expand(folder, pattern))
         if not found:
-            what = "no file matches" if has_magic(pattern) else "there is no file"
-            inputs.problems.append(
-                Problem("FO501", entry, f"{what} `{pattern}`", "paths start at the folder of flowops.yaml")
-            )
+            what, hint = "there is no file", "paths start at the folder of flowops.yaml"
+            if has_magic(pattern):
+                what = "no file matches"
+            elif (folder / pattern).is_dir():
+                what, hint = "there is no data file in the folder", f"it may hold {', '.join(SUFFIXES)} files"
+            inputs.problems.append(Problem("FO501", entry, f"{what} `{pattern}`", hint))
         for path in found:
             if path in inputs.files:
                 continue
@@ -127,7 +129,8 @@ def _header(path: Path) -> list[str]:
         elif path.suffix.lower() == ".zst":
             stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
         line = stream.readline(_LONGEST_HEADER).decode("utf-8-sig")
-    names = next(csv.reader([line]), [])
+    delimiter = max(",;\t", key=line.count)  # as `sources.csv` finds it
+    names = next(csv.reader([line], delimiter=delimiter), [])
     if not line.strip() or not names:
         raise ValueError("the file is empty, it has no header")
     return names
