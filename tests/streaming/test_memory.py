@@ -50,9 +50,19 @@ def daily(number: int) -> str:
     return f"web-{(time_of(number) - START_MS) // DAY_MS:03d}"
 
 
-def unequal(number: int) -> str:
+def halves(number: int) -> str:
     """The first half of the year in one file, the second in another, which must wait."""
     return "begin" if number < EVENTS // 2 else "end"
+
+
+def unequal(number: int) -> str:
+    """One event in five hundred in a short file, which covers the same year as the long one."""
+    return "short" if number % 500 == 0 else "long"
+
+
+def brief(number: int) -> str:
+    """A file that ends after three days beside one of the whole year."""
+    return "brief" if number % 2 and number < EVENTS // 120 else "long"
 
 
 def replayed(folder: Path, log: list[str], file_of: Callable[[int], str]) -> tuple[Outcomes, float]:
@@ -70,10 +80,10 @@ def replayed(folder: Path, log: list[str], file_of: Callable[[int], str]) -> tup
 
 
 def test_memory_is_that_of_one_file_and_so_are_the_outcomes(tmp_path: Path, log: list[str]) -> None:
-    """In 365 daily files, and in two of unequal length."""
+    """In 365 daily files, and in two: of half a year each, or one of them very much shorter."""
     expected, most = replayed(tmp_path / "one", log, one)
     assert expected["dispatches"][0] > 5_000
-    for file_of in (daily, unequal):
+    for file_of in (daily, halves, unequal, brief):
         found, peak = replayed(tmp_path / file_of.__name__, log, file_of)
         assert found == expected
         assert peak < most + 10, f"{peak:.0f} MiB, and {most:.0f} MiB in one file"
