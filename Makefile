@@ -1,7 +1,7 @@
 # Every target does its own set-up: the first call makes .venv from requirements.lock, later ones find it done.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs lock clean
+.PHONY: help setup servers demo test lint bench docs lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -11,7 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 help:
 	@echo "make setup   the environment in .venv, from requirements.lock; every other target does it too"
 	@echo "make demo    a year of real purchases through three plans, to a table, a plot and a DuckDB file"
-	@echo "make test    all tests"
+	@echo "make test    all tests, on real servers where they are to be had"
+	@echo "make servers fetch what starts these: Kafka and Redis, and the Java that Kafka needs; make test does it too"
 	@echo "make lint    ruff, mypy, import-linter, and flowops lint over the example plans"
 	@echo "make bench   the benchmarks of docs/performance.md (ARGS=... goes to benchmarks/run.py)"
 	@echo "make docs    write the generated pages of docs/ anew"
@@ -42,13 +43,17 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	@$(BIN)/python scripts/demo.py
 
-test: $(READY)
+# As root through apt-get where there is one; otherwise it says what is missing, and the tests that need it are skipped.
+servers: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m servers.fetch
+
+test: servers
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)
 	@echo "== ruff check";          $(BIN)/ruff check --quiet .
 	@echo "== ruff format --check"; $(BIN)/ruff format --check --quiet .
-	@echo "== mypy --strict";       $(BIN)/mypy src dataflows benchmarks scripts
+	@echo "== mypy --strict";       $(BIN)/mypy src dataflows benchmarks scripts tests/servers
 	@echo "== lint-imports";        $(BIN)/lint-imports
 	@echo "== flowops lint";        $(BIN)/flowops lint
 	@echo "== generated docs";      $(BIN)/python scripts/docs.py --check
