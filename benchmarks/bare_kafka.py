@@ -35,7 +35,7 @@ def consume(bootstrap: str, topic: str, events: int) -> int:
             error = message.error()
             if error is not None:
                 raise SystemExit(str(error))
-            e = decode(message.value())
+            e = decode(message.value() or b"")
             if e.event == ORDER or (e.event == VIEW and e.category == CATEGORY):
                 heard += 1
         read += len(messages)

@@ -50,8 +50,8 @@ def run(command: Sequence[str | Path], *, watch: bool = False) -> Run:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         words = [str(word) for word in command]
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environment())
-        watcher = threading.Thread(target=_watch, args=(process.pid, start, samples, done))
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment())
+        watcher = threading.Thread(target=sample, args=(process.pid, start, samples, done))
         if watch:
             watcher.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -69,19 +69,20 @@ def run(command: Sequence[str | Path], *, watch: bool = False) -> Run:
         return Run(wall, usage.ru_utime + usage.ru_stime, peak, out.read().decode(), samples)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """As wherever a program is used twice: its modules are compiled once."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def _watch(pid: int, start: float, samples: list[tuple[float, int]], done: threading.Event) -> None:
+def sample(pid: int, start: float, samples: list[tuple[float, int]], done: threading.Event) -> None:
+    """Note the resident memory of a process and its descendants, as (seconds since `start`, bytes), until `done`."""
     while not done.wait(_EVERY):
-        size = _resident(pid)
+        size = resident(pid)
         if size:
             samples.append((time.perf_counter() - start, size))
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     """Resident bytes of the process and its descendants; 0 for one that is gone."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
@@ -89,4 +90,4 @@ def _resident(pid: int) -> int:
         children = [child for thread in threads for child in (thread / "children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return pages * _PAGE + sum(_resident(int(child)) for child in children)
+    return pages * _PAGE + sum(resident(int(child)) for child in children)

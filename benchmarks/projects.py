@@ -59,13 +59,19 @@ def plan(name: str, *, where: str = "", within: str = "1h", repeat: str = "", mo
 
 
 def plans(job: str) -> dict[str, str]:
-    """The plans of a job, by name. Beside the four of the benchmark: `touched`, a wait that each view restarts."""
+    """The plans of a job, by name.
+
+    Beside the four of the benchmark: `touched`, a wait that each view restarts; `day`, whose state is full after one
+    day of events: J1 with a message a day and a goal.
+    """
     if job == "J1":
         return {"unfinished-order": plan("unfinished-order")}
     if job == "J1s":
         return {"unfinished-order": plan("unfinished-order", where=f"category = '{CATEGORY}'")}
     if job == "J2":
         return {"unfinished-order": plan("unfinished-order", more=CAPS + GOAL)}
+    if job == "day":
+        return {"unfinished-order": plan("unfinished-order", more="caps: [{at_most: 1, per: 24h}]\n" + GOAL)}
     if job == "J100":
         return {
             f"plan-{number:03d}": plan(f"plan-{number:03d}", where=f"category = '{category}' and price >= {price}")

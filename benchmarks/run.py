@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 from rich.console import Console
 
+import live
 import measure
 from generator import Log, cache, make
 from measure import CommandError, Run
@@ -35,7 +36,9 @@ EPOCH = 10.0  # seconds of an epoch of `flowops replay`
 TOUCHED = 0.2  # the share of live users that an epoch touches, in the bar about snapshots
 
 ENGINE, LOOP, PEER = "flowops", "loop", "Bytewax by user"
-SECTIONS = ("start", "speed", "plans", "processes", "memory", "snapshots")
+SECTIONS = (
+    "start", "speed", "plans", "processes", "memory", "snapshots", "kafka", "latency", "restore", "stalls", "soak",
+)  # fmt: skip
 
 Command: TypeAlias = Sequence[str | Path]
 
@@ -50,10 +53,13 @@ class Sizes:
     unheard: int  # lines after these users' views, for memory
     touching: int  # the same, for snapshots
     repeat: int
+    rate: int = 20_000  # events a second, for latency
+    seconds: float = 60
+    soak: int = 20_000_000
 
 
 FULL = Sizes((1_000_000, 100_000), (5_000_000, 500_000), 1_000_000, 2_000_000, 6_000_000, 3)
-QUICK = Sizes((50_000, 5_000), (200_000, 20_000), 100_000, 300_000, 300_000, 1)
+QUICK = Sizes((50_000, 5_000), (200_000, 20_000), 100_000, 300_000, 300_000, 1, 5_000, 5, 400_000)
 
 
 class Bench:
@@ -96,6 +102,11 @@ class Bench:
                 result = measure.run(command, watch=watch)
                 runs[name].append(result)
                 self.say(f"{part} {job} {turn + 1}/{self.sizes.repeat} {name}: {result.wall:.2f} s")
+        self.keep(part, job, events, runs)
+        return runs
+
+    def keep(self, part: str, job: str, events: int, runs: Mapping[str, list[Run]]) -> None:
+        """Keep the medians of contestants."""
         for name, results in runs.items():
             walls = [result.wall for result in results]
             self.figures.append(
@@ -104,7 +115,6 @@ class Bench:
                     median(result.cpu for result in results), int(median(result.peak for result in results)),
                 )
             )  # fmt: skip
-        return runs
 
     def rate(self, part: str, job: str, contestant: str) -> float:
         """Events per second found before."""
@@ -297,7 +307,8 @@ def main() -> None:
         for section in SECTIONS:
             if section in given.only:
                 {"start": start, "speed": speed, "plans": plans, "processes": processes, "memory": memory,
-                 "snapshots": snapshots}[section](bench)  # fmt: skip
+                 "snapshots": snapshots, "kafka": live.kafka, "latency": live.latency, "restore": live.restore,
+                 "stalls": live.stalls, "soak": live.soak}[section](bench)  # fmt: skip
     except CommandError as error:
         failed = str(error)
     finally:
