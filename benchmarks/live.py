@@ -176,8 +176,11 @@ def consume(bootstrap: str, topic: str, stop: threading.Event) -> Iterator[Any]:
 
 
 def live_project(folder: Path, job: str, bootstrap: str, source: str, sink: str) -> Path:
-    """A job over topics instead of files."""
+    """A job over topics instead of files; its messages, of a log of years ago, are not taken for expired."""
     write_project(folder, job, [])
+    for plan in (folder / "rules").iterdir():
+        text = plan.read_text(encoding="utf-8")
+        plan.write_text(text.replace("  channel: push\n", "  channel: push\n  expires: 3600d\n"), encoding="utf-8")
     settings = folder / "flowops.yaml"
     text = settings.read_text(encoding="utf-8")
     file, kafka = "    file: data/*.jsonl\n", f"    kafka: {{topic: {source}, brokers: ['{bootstrap}']}}\n"
