@@ -1,4 +1,4 @@
-"""A shard's log that version 1 of the state format wrote: later versions read it, or raise the format's number.
+"""A shard's log that version 2 of the state format wrote: later versions read it, or raise the format's number.
 
 `python tests/streaming/test_golden_state.py` writes the log anew. That is right only together with a new number.
 """
@@ -94,7 +94,7 @@ def as_bytes(user: User) -> bytes:
 
 FRAMES = [
     Frame(
-        1,
+        2,
         SHARD,
         {0: (T - MINUTE, T - MINUTE), 1: (ENDED, T)},
         [],
@@ -105,7 +105,7 @@ FRAMES = [
         },
     ),
     Frame(
-        1,
+        2,
         SHARD,
         {0: (T, T + 4 * SECOND), 1: (ENDED, T)},
         [
@@ -140,7 +140,7 @@ def log(tmp_path: Path) -> Iterator[ShardLog]:
 
 def test_the_golden_log_is_read_as_it_was_written(log: ShardLog) -> None:
     """Every field of every kind of state, by value."""
-    assert state.FORMAT == 1, "a new format needs a golden log of its own; what happens to the old one, a decision"
+    assert state.FORMAT == 2, "a new format needs a golden log of its own; what happens to the old one, a decision"
     found = [decode_frame(frame) for frame in log.frames()]
     assert msgspec.json.encode(found) == msgspec.json.encode(FRAMES)
     users, last = state.merge(log.frames())

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from flowops.core.plan import Attributes, Cap, Experiment, Plan, Quiet
-from flowops.core.records import Micros
+from flowops.core.records import Micros, shard_of
 from flowops.core.state import Instance, User
 from flowops.core.time import DAY, MINUTE, Zone, isoformat, period
 from flowops.errors import ContentError
@@ -82,10 +82,13 @@ def decide(
 
 
 def trigger_id(plan: str, user_id: str, key: str | None, evidence: Sequence[str]) -> str:
-    """The trigger instance's id: of the plan, the user, the key and the events that made it (S32)."""
+    """The trigger instance's id: of the plan, the user, the key and the events that made it (S32).
+
+    Two hexadecimal digits of the user's shard, by which a receipt finds its way, and a digest: `records.TRIGGER_ID` in all.
+    """
     events = evidence[0] if len(evidence) == 1 else "\x1f".join(evidence)
     text = f"{plan}\x1f{user_id}\x1f{key or ''}\x1f{events}"
-    return blake2b(text.encode(), digest_size=12).hexdigest()
+    return f"{shard_of(user_id):02x}{blake2b(text.encode(), digest_size=11).hexdigest()}"
 
 
 def arm_of(experiment: Experiment | None, user_id: str) -> tuple[str | None, str | None]:

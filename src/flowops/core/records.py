@@ -27,6 +27,9 @@ ENDED: Micros = 1 << 61
 
 POSITION_BITS = 40
 
+TRIGGER_ID = 24
+"""The length of a trigger id, with which every dispatch id begins."""
+
 Values: TypeAlias = tuple[Any, ...]
 """Property values of one event, in the order of `plan.EventTable.properties` (or of a capture)."""
 
@@ -113,3 +116,12 @@ class Chunk(NamedTuple):
 def shard_of(user_id: str) -> int:
     """The shard of a user: stable over processes, machines and versions."""
     return crc32(user_id.encode()) % SHARDS
+
+
+def shard_of_dispatch(dispatch_id: str) -> int:
+    """The shard whose user a dispatch is for, as its id says (S32); an id that is none of ours is somebody's, too."""
+    try:
+        shard = int(dispatch_id[:2], 16)
+    except ValueError:
+        shard = SHARDS
+    return shard if 0 <= shard < SHARDS else shard_of(dispatch_id)

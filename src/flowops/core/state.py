@@ -15,7 +15,7 @@ import msgspec
 from flowops.core.records import Micros, Record
 from flowops.core.timers import NEVER
 
-FORMAT = 1
+FORMAT = 2
 """Number of the state format: raise it when anything in this module changes what is written."""
 
 OPEN_USERS = 2048
