@@ -15,13 +15,14 @@ from typing import Any, NamedTuple, TypeAlias
 from msgspec import UNSET
 
 from flowops.core.admission import arm_of, trigger_id
-from flowops.core.effects import Decision, GoalEvent, Pending, dispatch_id
+from flowops.core.effects import Decision, GoalEvent, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.plan import (
     AbsenceTrigger,
     Attain,
     Attributes,
     Cancel,
     Cap,
+    Channel,
     EventTrigger,
     Goal,
     Plan,
@@ -31,7 +32,7 @@ from flowops.core.plan import (
     Start,
     Steps,
 )
-from flowops.core.records import ENDED, NO_WATERMARK, POSITION_BITS, LateRecord, Micros, Row, Values
+from flowops.core.records import ENDED, NO_WATERMARK, POSITION_BITS, LateRecord, Micros, Row, Values, shard_of
 from flowops.core.time import DAY, MINUTE, Zone, period
 from flowops.errors import ContentError
 
@@ -53,6 +54,8 @@ class Outcome(NamedTuple):
     late: list[LateRecord]
     pending: list[Pending]
     outside_audience: int
+    stages: list[StageChange]
+    receipts: list[Receipt]
 
 
 class Happening(NamedTuple):
@@ -62,21 +65,33 @@ class Happening(NamedTuple):
     sequence: int
     row: Row
     late: bool
-    profile: bool
     source: Source
+    partition: str
+
+    @property
+    def kind(self) -> str:
+        return self.source.kind
+
+    @property
+    def identity(self) -> str:
+        return event_id(self.source.name, self.partition, self.sequence % (1 << POSITION_BITS), self.row)
 
 
 def expected(project: Project, partitions: Sequence[Partition], until: Micros | None = None) -> Outcome:
     """What follows from these logs (S5): a function of them alone."""
     happenings = sorted(h for index, one in enumerate(partitions) for h in places(index, one))
     records_before, timers_up_to = reached(partitions, until)
-    whole = Outcome([], [], [late for one in partitions for late in late_records(one)], [], 0)
-    for user_id in sorted({h.row.user_id for h in happenings}):
+    receipts = [h for h in happenings if h.kind == "receipts"]
+    landed = [receipt_row(h) for h in receipts if h.at < records_before]
+    whole = Outcome([], [], [late for one in partitions for late in late_records(one)], [], 0, [], landed)
+    for user_id in sorted({h.row.user_id for h in happenings if h.row.user_id}):
         user = User(project, user_id)
-        user.live([h for h in happenings if h.row.user_id == user_id], records_before, timers_up_to)
+        own = [h for h in happenings if h.row.user_id == user_id or h in receipts]  # whose a receipt is, its id says
+        user.live(own, records_before, timers_up_to)
         whole.decisions.extend(opening.decision for opening in user.decided)
         whole.goals.extend(user.goals)
         whole.pending.extend(user.pending_rows())
+        whole.stages.extend(change for opening in user.decided for change in opening.changes)
         whole = whole._replace(outside_audience=whole.outside_audience + user.outside_audience)
     return whole
 
@@ -101,8 +116,8 @@ def places(index: int, partition: Partition) -> Iterator[Happening]:
             sequence=(index << POSITION_BITS) | position,
             row=row,
             late=row.ts < watermark,
-            profile=partition.source.kind == "profiles",
             source=partition.source,
+            partition=partition.name,
         )
 
 
@@ -112,7 +127,13 @@ def late_records(partition: Partition) -> Iterator[LateRecord]:
         if row is not None and row.ts < (watermark := own_watermark(partition, position)):
             source, name = partition.source.name, partition.name
             identity = event_id(source, name, position, row)
-            yield LateRecord(source, name, position, row.event, identity, row.user_id, row.ts, watermark)
+            yield LateRecord(source, name, position, row.event, identity, row.user_id or "", row.ts, watermark)
+
+
+def receipt_row(happening: Happening) -> Receipt:
+    """S40: each receipt is landed as it came."""
+    row: Any = happening.row
+    return Receipt(row.p0, row.event, row.ts, row.user_id or None, happening.identity, row.p1)
 
 
 def event_id(source: str, partition: str, position: int, row: Row) -> str:
@@ -148,12 +169,46 @@ class Instance:
     attempt: int = 0
 
 
-class Opening(NamedTuple):
-    """A decision, with what goals are judged by."""
+@dataclass(eq=False)
+class Opening:
+    """A decision, with what goals are judged by; and what became of the message, if it is one."""
 
     decision: Decision
     plan: Plan
     steps: Steps
+    stage: str
+    opened: Micros | None = None  # from when on its goal windows are open
+    first_opened: Micros | None = None  # which happens once, though a failure closes them
+    arrived: bool = False  # a receipt proves it
+    changes: list[StageChange] = field(default_factory=list)
+
+    @property
+    def channel(self) -> Channel:
+        return self.plan.step.channel
+
+    @property
+    def is_message(self) -> bool:
+        return self.decision.stage in ("sent", "delivered")
+
+    @property
+    def dispatch_id(self) -> str:
+        return dispatch_id(self.decision.trigger_id, self.plan.step.name, self.channel.name)
+
+    @property
+    def undelivered_at(self) -> Micros:
+        """S40: when it counts as undelivered, if nothing is heard of it; 0 where nothing is waited for."""
+        if self.stage != "sent" or self.channel.undelivered_after is None:
+            return 0
+        return self.decision.decided_at + self.channel.undelivered_after
+
+    def is_remembered(self, at: Micros) -> bool:
+        """S40: for some days after its wait and the message have run out, and as long as a goal waits for it."""
+        decided, expires = self.decision.decided_at, self.decision.expires_at
+        assert expires is not None
+        last = max(decided + (self.channel.undelivered_after or 0), expires) + self.channel.remembered
+        windows = [goal.window for goal in self.plan.goals if goal.receipt]
+        goals = [] if self.first_opened is None else [self.first_opened + window for window in windows]
+        return self.channel.confirms and at < max([last, *goals])
 
 
 @dataclass
@@ -167,14 +222,21 @@ class User:
     under_way: list[Instance] = field(default_factory=list)
     decided: list[Opening] = field(default_factory=list)
     goals: list[GoalEvent] = field(default_factory=list)
+    withdrawn: list[tuple[Channel, Micros]] = field(default_factory=list)
     outside_audience: int = 0
 
     def live(self, happenings: list[Happening], records_before: Micros, timers_up_to: Micros) -> None:
         """S7: by time; at one instant timers first, then records."""
         coming = [h for h in happenings if h.at < records_before]
         while True:
+            now = coming[0].at if coming else ENDED
             timer = min(self.under_way, key=attrgetter("due", "plan.index", "since", "number"), default=None)
-            if timer and timer.due <= timers_up_to and (not coming or timer.due <= coming[0].at):
+            silent = min(
+                (one for one in self.decided if one.undelivered_at), key=attrgetter("undelivered_at"), default=None
+            )
+            if silent and silent.undelivered_at <= min(timers_up_to, now, timer.due if timer else ENDED):
+                self.change(silent, "undelivered", silent.undelivered_at, None)
+            elif timer and timer.due <= min(timers_up_to, now):
                 self.fire(timer)
             elif coming:
                 self.handle(coming.pop(0))
@@ -186,7 +248,9 @@ class User:
         source, row = happening.source, happening.row
         repeated = any(h.at == happening.at and h.row == row for h in self.handled)  # S4
         self.handled.append(happening)
-        if happening.profile or repeated:
+        if happening.kind == "receipts":
+            self.hear(happening)
+        if happening.kind != "events" or repeated:
             return
         route = source.routes.get(row.event, source.any_route)
         heard = route(row) if route else None
@@ -205,17 +269,31 @@ class User:
 
     def profile(self) -> Attributes:
         """S2, S9: of each attribute what the latest update says, by the updates' own time; null deletes."""
-        return tuple(self.attribute(name) for name in self.project.attributes)
+        return tuple(
+            self.is_in(name.removeprefix("segment:")) if name.startswith("segment:") else self.attribute(name)[1]
+            for name in self.project.attributes
+        )
 
-    def attribute(self, name: str) -> Any:
+    def attribute(self, name: str) -> tuple[Micros, Any]:
+        """When it was last told, and what."""
         updates = [
             (h.row.ts, h.at, h.sequence, getattr(h.row, column.attribute))
             for h in self.handled
-            if h.profile
+            if h.kind == "profiles"
             for column in h.source.columns
             if column.name == name and getattr(h.row, column.attribute) is not UNSET
         ]
-        return max(updates, key=lambda update: update[:3])[3] if updates else None
+        last = max(updates, key=lambda update: update[:3], default=(NO_WATERMARK, 0, 0, None))
+        return last[0], last[3]
+
+    def is_in(self, segment: str) -> bool | None:
+        """S2, S9: whether the user was last told to enter it or to leave it; None: it was never told."""
+        told = [
+            (h.row.ts, h.at, h.sequence, h.row.p0 != "leave")  # type: ignore[attr-defined]
+            for h in self.handled
+            if h.kind == "segments" and h.row.event == segment
+        ]
+        return max(told)[3] if told else None
 
     def zone(self, plan: Plan) -> Zone:
         """S10: the user's own zone if it is known and is one, else the plan's."""
@@ -299,9 +377,12 @@ class User:
         """One attempt: the list of `docs/semantics.md`, and what follows from its verdict."""
         plan, step = instance.plan, instance.plan.step
         stage, content = self.verdict(instance, now)
+        passed = stage
+        if stage == "delivered" and step.channel.undelivered_after is not None:  # S40: its receipts are awaited
+            stage = "sent"
         arm, variant = arm_of(plan.experiment, self.user_id)
         considered = stage not in ("plan_ended", "not_in_audience", "reentry")  # S22: a channel was
-        delivered = stage == "delivered"
+        delivered = passed == "delivered"
         evidence = (instance.event_id,)
         decision = Decision(
             trigger_id=trigger_id(plan.id, self.user_id, instance.key, evidence),
@@ -324,7 +405,10 @@ class User:
             cost=step.channel.cost if delivered else None,
             content=json.dumps(content) if delivered else None,
         )
-        self.decided.append(Opening(decision, plan, instance.steps))
+        opening = Opening(decision, plan, instance.steps, stage)
+        self.decided.append(opening)
+        if stage in ("delivered", "holdout"):  # S23, S41
+            opening.opened = opening.first_opened = now
         if stage == "held":
             assert plan.quiet is not None
             until = quiet_until(plan.quiet, self.zone(plan), now)
@@ -345,6 +429,8 @@ class User:
         if channel.opt_in is not None and profile[channel.opt_in] is not True:  # S27
             return "no_consent", None
         if channel.opt_out is not None and profile[channel.opt_out] is True:
+            return "no_consent", None
+        if self.has_withdrawn(channel):
             return "no_consent", None
         if channel.address is not None and profile[channel.address] in (None, ""):
             return "no_address", None
@@ -367,7 +453,8 @@ class User:
             for opening in self.decided
             if opening.plan is plan
             and opening.decision.key == key
-            and opening.decision.stage in ("quiet_hours", "frequency_cap", "holdout", "content_invalid", "delivered")
+            and opening.decision.stage
+            in ("quiet_hours", "frequency_cap", "holdout", "content_invalid", "sent", "delivered")
         ]
         if plan.reentry.always:
             return True
@@ -376,13 +463,14 @@ class User:
         return all(now - entry >= plan.reentry.gap for entry in entries)
 
     def allows(self, cap: Cap, plan: Plan, now: Micros) -> bool:
-        """S24: fewer than `at_most` of the sends that it counts are in its window."""
+        """S24: fewer than `at_most` of the sends that it counts are in its window; what failed is given back."""
         if cap.channel is not None and cap.channel != plan.step.channel.index:
             return True
         sends = [
             opening.decision.decided_at
             for opening in self.decided
-            if opening.decision.stage == "delivered"
+            if opening.is_message
+            and opening.stage not in ("send_failed", "expired")
             and (cap.plans is None or opening.plan.index in cap.plans)
             and (cap.channel is None or opening.plan.step.channel.index == cap.channel)
         ]
@@ -392,6 +480,88 @@ class User:
             zone = self.zone(plan)
             sends = [sent for sent in sends if period(zone, sent, cap.calendar) == period(zone, now, cap.calendar)]
         return len(sends) < cap.at_most
+
+    # Receipts
+
+    def hear(self, happening: Happening) -> None:
+        """S40, S27: what a receipt says of the message that its id names, and of the user's consent."""
+        row: Any = happening.row
+        named, says = row.p0, row.event
+        opening = next(
+            (o for o in self.decided if o.is_message and o.dispatch_id == named and o.is_remembered(happening.at)),
+            None,
+        )
+        if says in ("unsubscribed", "complained"):
+            speaks_of = row.user_id if row.user_id and f"{shard_of(row.user_id):02x}" == named[:2] else None
+            if speaks_of == self.user_id or (speaks_of is None and opening is not None):
+                self.withdrawn += [
+                    (plan.step.channel, row.ts)
+                    for plan in self.project.plans
+                    if named[24:] == f"-{plan.step.name}-{plan.step.channel.name}"
+                ]
+        if opening is None:  # of no message that is known: landed, and without effect
+            return
+        when = max(row.ts, opening.decision.decided_at)
+        if says in ("delivered", "displayed", "clicked"):
+            if not opening.arrived and opening.stage != "delivered":
+                self.change(opening, "delivered", when, row.p1)
+            opening.arrived = True
+            if opening.first_opened is None:
+                opening.opened = opening.first_opened = when
+            self.attain_by_receipt(happening, opening, when, says)
+        elif says in ("failed", "expired") and not opening.arrived and opening.stage not in ("send_failed", "expired"):
+            self.change(opening, "send_failed" if says == "failed" else "expired", when, row.p1)
+            opening.opened = None
+
+    def change(self, opening: Opening, stage: str, at: Micros, detail: str | None) -> None:
+        """S22: an attempt's stage is the last that was told of it."""
+        opening.stage = stage
+        trigger, step, channel = opening.decision.trigger_id, opening.plan.step.name, opening.channel.name
+        opening.changes.append(StageChange(trigger, step, channel, len(opening.changes) + 1, stage, at, detail))
+
+    def has_withdrawn(self, channel: Channel) -> bool:
+        """S27: by a receipt, unless a later update of the profile gives consent anew."""
+        times = [ts for of, ts in self.withdrawn if of is channel]
+        if not times:
+            return False
+        for number, consenting in ((channel.opt_in, True), (channel.opt_out, False)):
+            if number is not None:
+                told_at, value = self.attribute(self.project.attributes[number])
+                return not (told_at > max(times) and value is consenting)
+        return True
+
+    def attain_by_receipt(self, happening: Happening, opening: Opening, when: Micros, says: str) -> None:
+        """S41: a receipt of the message attains its goals, also those of the receipts that it implies; each once."""
+        implied = ("delivered", "displayed", "clicked")
+        implied = implied[: implied.index(says) + 1]
+        for goal in opening.plan.goals:
+            if (
+                goal.receipt in implied
+                and opening.opened is not None
+                and opening.opened <= when
+                and happening.at < opening.opened + goal.window
+                and not any(
+                    one.trigger_id == opening.decision.trigger_id and one.goal == goal.name for one in self.goals
+                )
+            ):
+                decision = opening.decision
+                self.goals.append(
+                    GoalEvent(
+                        plan=decision.plan,
+                        version=decision.version,
+                        day=decision.day,
+                        user_id=self.user_id,
+                        goal=goal.name,
+                        trigger_id=decision.trigger_id,
+                        dispatch_id=opening.dispatch_id,
+                        arm=decision.arm,
+                        variant=decision.variant,
+                        event_id=happening.identity,
+                        attained_at=when,
+                        value=None,
+                        credited=True,
+                    )
+                )
 
     # Goals
 
@@ -414,7 +584,7 @@ class User:
                     )
                 ):
                     matches.append((opening, goal))
-        deliveries = [rank(opening) for opening, _ in matches if opening.decision.stage == "delivered"]
+        deliveries = [rank(opening) for opening, _ in matches if opening.is_message]
         for opening, goal in matches:
             self.goals.append(self.goal_event(opening, goal, row, values, deliveries))
 
@@ -428,7 +598,7 @@ class User:
     def goal_event(self, opening: Opening, goal: Goal, row: Row, values: Values, deliveries: list[Rank]) -> GoalEvent:
         """S42: `first` and `last` credit one delivery; one who was held out is measured as if delivered (S23)."""
         decision = opening.decision
-        delivered = decision.stage == "delivered"
+        delivered = opening.is_message
         rivals = [*deliveries, rank(opening)]
         credited = goal.credit == "every" or rank(opening) == (min if goal.credit == "first" else max)(rivals)
         value = goal.value(values, opening.steps, self.profile(), row.ts, decision.variant) if goal.value else None
@@ -451,8 +621,12 @@ class User:
         )
 
     def pending_rows(self) -> list[Pending]:
-        """S6: what still waits is reported, never flushed."""
-        return [Pending(i.plan.id, i.plan.version, self.user_id, i.kind, i.since, i.due) for i in self.under_way]
+        """S6: what still waits is reported, never flushed; also what was sent and of which nothing is heard yet."""
+        return [Pending(i.plan.id, i.plan.version, self.user_id, i.kind, i.since, i.due) for i in self.under_way] + [
+            Pending(one.plan.id, one.plan.version, self.user_id, "sent", one.decision.decided_at, at)
+            for one in self.decided
+            if (at := one.undelivered_at)
+        ]
 
 
 # Rules about no user in particular
@@ -476,15 +650,14 @@ Rank: TypeAlias = tuple[Micros, int, str]
 
 def rank(opening: Opening) -> Rank:
     """S7: which delivery comes first: by time, then plan; the id is for what is still equal."""
-    return opening.decision.decided_at, opening.plan.index, opening.decision.trigger_id
+    assert opening.opened is not None
+    return opening.opened, opening.plan.index, opening.decision.trigger_id
 
 
 def is_open(opening: Opening, goal: Goal, happening: Happening) -> bool:
     """S41, S10: the window is [delivered, delivered + W); a late event also needs that it has not closed (S9)."""
-    if opening.decision.stage not in ("delivered", "holdout"):  # S23: both arms' windows open
-        return False
-    opened = opening.decision.decided_at
-    return opened <= happening.row.ts and happening.at < opened + goal.window
+    opened = opening.opened
+    return opened is not None and opened <= happening.row.ts and happening.at < opened + goal.window
 
 
 def quiet_until(quiet: Quiet, zone: Zone, now: Micros) -> Micros | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import model
-from flowops.core.effects import Decision, Dispatch, GoalEvent, Pending
+from flowops.core.effects import Decision, Dispatch, GoalEvent, Pending, Receipt, StageChange
 from flowops.core.intake import Intake
 from flowops.core.plan import Project
-from flowops.core.records import SHARDS, Batch, Chunk, LateRecord, Micros, Record, shard_of
+from flowops.core.records import SHARDS, Batch, Chunk, LateRecord, Micros, Record, shard_of, shard_of_dispatch
 from flowops.core.shard import Shard
 
 
@@ -27,13 +27,14 @@ class Run:
     late: list[LateRecord] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     outside_audience: int = 0
+    stages: list[StageChange] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        users = {row.user_id for one in self.partitions for row in one.rows if row is not None}
-        self.shards = {
-            number: Shard(number, self.project, len(self.partitions))
-            for number in sorted({*map(shard_of, users)} | {0})
-        }
+        rows = [(one.source.kind, row) for one in self.partitions for row in one.rows if row is not None]
+        numbers = {shard_of(row.user_id or "") for _, row in rows}
+        numbers |= {shard_of_dispatch(row.p0) for kind, row in rows if kind == "receipts"}
+        self.shards = {number: Shard(number, self.project, len(self.partitions)) for number in sorted(numbers | {0})}
         self.frames: dict[int, list[bytes]] = {number: [] for number in self.shards}
         self.intakes = self.new_intakes()
         self.read = [0] * len(self.partitions)
@@ -76,6 +77,8 @@ class Run:
             self.goals += effects.goals
             self.dispatches += effects.dispatches
             self.late += effects.late
+            self.stages += effects.stages
+            self.receipts += effects.receipts
             self.outside_audience += effects.outside_audience
 
     def snapshot(self, *, whole: bool = False) -> None:
@@ -102,7 +105,7 @@ class Run:
             intake.restore(state)
 
     def _rows(self) -> tuple[list[Any], ...]:
-        return self.decisions, self.goals, self.dispatches, self.late
+        return self.decisions, self.goals, self.dispatches, self.late, self.stages, self.receipts
 
     def _outputs(self) -> tuple[int, ...]:
         return (*map(len, self._rows()), self.outside_audience)
@@ -136,7 +139,15 @@ def bit_by_bit(project: Project, partitions: Sequence[model.Partition], until: M
 
 
 def outcome(engine: Run) -> model.Outcome:
-    return model.Outcome(engine.decisions, engine.goals, engine.late, engine.pending, engine.outside_audience)
+    return model.Outcome(
+        engine.decisions,
+        engine.goals,
+        engine.late,
+        engine.pending,
+        engine.outside_audience,
+        engine.stages,
+        engine.receipts,
+    )
 
 
 def comparable(outcome: model.Outcome) -> model.Outcome:
@@ -147,6 +158,8 @@ def comparable(outcome: model.Outcome) -> model.Outcome:
         sorted(outcome.late, key=repr),
         sorted(outcome.pending, key=repr),
         outcome.outside_audience,
+        sorted(outcome.stages, key=repr),
+        sorted(outcome.receipts, key=repr),
     )
 
 
@@ -154,10 +167,12 @@ def same(got: model.Outcome, want: model.Outcome) -> None:
     """Field by field, so that a failure names what differs."""
     got, want = comparable(got), comparable(want)
     assert [_parsed(one) for one in got.decisions] == [_parsed(one) for one in want.decisions]
+    assert got.stages == want.stages
     assert got.goals == want.goals
     assert got.late == want.late
     assert got.pending == want.pending
     assert got.outside_audience == want.outside_audience
+    assert got.receipts == want.receipts
 
 
 def _parsed(decision: Decision) -> Decision:

@@ -33,6 +33,7 @@ from flowops.core.plan import (
     Reentry,
     Route,
     Source,
+    SourceKind,
     Start,
     Step,
     Steps,
@@ -49,6 +50,7 @@ Period: TypeAlias = Literal["day", "week", "month"]
 EVENTS = ("view", "order", "pay")
 PROPERTIES = ("sku", "n")
 ATTRIBUTES = ("city", "ok", "address", "zone")
+SEGMENTS = ("vip", "staff")
 UTC = Zone("UTC")
 ALWAYS = Reentry(always=True, gap=None)
 ONCE = Reentry(always=False, gap=None)
@@ -111,6 +113,16 @@ class CityIs:
 
 
 @dataclass(frozen=True)
+class InSegment:
+    """In `vip` (and, as asked, not in `staff`)."""
+
+    not_staff: bool = False
+
+    def __call__(self, _values: Values, _steps: Steps, user: Attributes, _now: Micros, _variant: str | None) -> bool:
+        return user[4] is True and not (self.not_staff and user[5] is True)
+
+
+@dataclass(frozen=True)
 class Before:
     """now < instant."""
 
@@ -160,6 +172,7 @@ class Aim:
     window: Micros
     credit: Literal["every", "last", "first"] = "every"
     value: bool = True
+    receipt: str | None = None  # instead of the event
 
 
 AT_ONCE = EventTrigger(delay=0)
@@ -213,18 +226,28 @@ def variants_of(experiment: Experiment | None) -> list[str | None]:
     return [None, *(name for name, _ in experiment.variants)] if experiment else [None]
 
 
+SHORTLY = 90 * MINUTE  # how long, in this shop, a message is remembered after its time
+
 CHANNELS = (
     Channel(0, "push", address=None, opt_in=None, opt_out=None, cost=None),
     Channel(1, "sms", address=2, opt_in=1, opt_out=None, cost=0.05),
     Channel(2, "mail", address=2, opt_in=None, opt_out=1, cost=0.01),
+    Channel(3, "app", None, None, None, None, undelivered_after=HOUR, confirms=True, remembered=SHORTLY),
+    Channel(4, "hook", None, opt_in=1, opt_out=None, cost=None, confirms=True, remembered=SHORTLY),
+    Channel(5, "letter", None, None, 1, None, undelivered_after=2 * HOUR, confirms=True, remembered=SHORTLY),
 )
+PUSH, SMS, MAIL, APP, HOOK, LETTER = range(6)
 
 
-def project(*drafts: Draft, disorder: Sequence[Micros] = (0,), profile_disorder: Micros = 0) -> Project:
-    """A project of these plans, in this order, with a source of events for each bound in `disorder`, then `crm`."""
+def project(
+    *drafts: Draft, disorder: Sequence[Micros] = (0,), profile_disorder: Micros = 0, receipt_disorder: Micros = 0
+) -> Project:
+    """A project of these plans, in this order; sources of events, one for each bound in `disorder`, and of the rest."""
     listened: list[tuple[On, Listener]] = []
     for index, draft in enumerate(drafts):
-        listened += [(aim.on, Attain(index, goal, aim.on.where)) for goal, aim in enumerate(draft.aims)]
+        listened += [
+            (aim.on, Attain(index, goal, aim.on.where)) for goal, aim in enumerate(draft.aims) if not aim.receipt
+        ]
     for index, draft in enumerate(drafts):
         listened += [(on, Cancel(index, on.where, draft.key)) for on in draft.without]
         listened.append((draft.on, Start(index, draft.on.where, (0, 1), draft.key)))
@@ -239,8 +262,13 @@ def project(*drafts: Draft, disorder: Sequence[Micros] = (0,), profile_disorder:
         name="shop",
         zone=UTC,
         currency=None,
-        sources=(*events, profiles),
-        attributes=ATTRIBUTES,
+        sources=(
+            *events,
+            profiles,
+            _source(len(events) + 1, "back", "receipts", ("dispatch_id", "detail"), receipt_disorder, {}, None),
+            _source(len(events) + 2, "members", "segments", ("action",), profile_disorder, {}, None),
+        ),
+        attributes=(*ATTRIBUTES, *(f"segment:{name}" for name in SEGMENTS)),
         zone_attribute=3,
         channels=CHANNELS,
         events=tuple(EventTable(event, PROPERTIES) for event in EVENTS),
@@ -265,7 +293,7 @@ def _heard(listened: Sequence[tuple[On, Listener]], event: str | None) -> list[t
 def _source(
     index: int,
     name: str,
-    kind: Literal["events", "profiles"],
+    kind: SourceKind,
     columns: Sequence[str],
     out_of_orderness: Micros,
     routes: dict[str, _Route],
@@ -314,7 +342,7 @@ def _plan(index: int, draft: Draft) -> Plan:
             draft.expires,
         ),
         goals=tuple(
-            Goal(f"goal{i}", aim.window, TheN() if aim.value else None, aim.credit, None)
+            Goal(f"goal{i}", aim.window, TheN() if aim.value else None, aim.credit, None, aim.receipt)
             for i, aim in enumerate(draft.aims)
         ),
     )
@@ -358,4 +386,30 @@ def log(project: Project, *rows: Row, source: int = 0, name: str = "0", ended: b
 
 
 def crm(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
+    return Partition(project.sources[-3], name, rows, ended)
+
+
+def receipt(
+    ts: Micros | str,
+    says: str,
+    dispatch: str,
+    user: str | None = None,
+    detail: str | None = None,
+    id: str | None = None,  # noqa: A002
+) -> Row:
+    """What a provider says of a dispatch."""
+    return Row(user or "", says, id, at(ts) if isinstance(ts, str) else ts, dispatch, detail)
+
+
+def back(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
+    return Partition(project.sources[-2], name, rows, ended)
+
+
+def member(ts: Micros | str | None, segment: str = "vip", action: str | None = None, user: str = USER) -> Row:
+    """Enters a segment, or leaves it; without a time: from before the first record."""
+    ts = BEFORE_ALL if ts is None else at(ts) if isinstance(ts, str) else ts
+    return Row(user, segment, None, ts, action)
+
+
+def members(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
     return Partition(project.sources[-1], name, rows, ended)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from dataclasses import replace as dataclass_replace
 from typing import Any
 
+import driver
 import shop
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from flowops.core.effects import Dispatch
 from flowops.core.plan import Cap, EventTrigger, Experiment, Project, Quiet, Reentry, Repeat
+from flowops.core.receipts import RECEIPTS
 from flowops.core.records import BEFORE_ALL, Micros
 from flowops.core.time import MINUTE, Zone
 from model import Partition
@@ -40,10 +44,16 @@ class World:
     disorder: tuple[Micros, ...]
     profile_disorder: Micros
     logs: tuple[tuple[int, str, tuple[shop.Row, ...], bool], ...]  # source, name, rows, ended
+    receipt_disorder: Micros = 0
 
     @property
     def project(self) -> Project:
-        return shop.project(*self.drafts, disorder=self.disorder, profile_disorder=self.profile_disorder)
+        return shop.project(
+            *self.drafts,
+            disorder=self.disorder,
+            profile_disorder=self.profile_disorder,
+            receipt_disorder=self.receipt_disorder,
+        )
 
     def partitions(self, project: Project) -> list[Partition]:
         return [Partition(project.sources[source], name, rows, ended) for source, name, rows, ended in self.logs]
@@ -65,6 +75,9 @@ class World:
 units = st.integers(1, 5).map(lambda n: n * UNIT)
 conditions = st.sampled_from([None, None, None, shop.AtLeast(2)])
 cities = st.sampled_from([None, None, shop.CityIs("x")])
+audiences = st.sampled_from([None, None, shop.CityIs("x"), shop.InSegment(), shop.InSegment(not_staff=True)])
+AT_PUSH = (shop.PUSH, shop.PUSH, shop.SMS, shop.MAIL)
+ANSWERING = (shop.APP, shop.HOOK, shop.LETTER)
 REPEATS: tuple[Repeat, ...] = ("ignore", "restart", "parallel")
 CALENDAR: tuple[shop.Period, ...] = ("day", "week", "month")
 
@@ -106,7 +119,7 @@ experiments = st.sampled_from(
 
 
 @st.composite
-def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros) -> shop.Draft:
+def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple[int, ...] = AT_PUSH) -> shop.Draft:
     delay = draw(st.sampled_from([0, 0, UNIT, 2 * UNIT]))
     waits = draw(st.booleans())
     inside = draw(st.sampled_from([True, True, True, False]))
@@ -116,7 +129,7 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros) -> shop.Draft:
         trigger=shop.absence(draw(units), draw(st.sampled_from(REPEATS)), delay) if waits else EventTrigger(delay),
         without=tuple(draw(st.lists(ons(correlated=True), min_size=1, max_size=2))) if waits else (),
         key=draw(st.sampled_from([(), (), (0,), (0, 1)])),
-        audience=draw(cities),
+        audience=draw(audiences),
         reentry=draw(
             st.sampled_from([shop.ALWAYS, shop.ALWAYS, shop.ONCE])
             | units.map(lambda gap: Reentry(always=False, gap=gap))
@@ -124,9 +137,9 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros) -> shop.Draft:
         caps=tuple(draw(st.lists(caps(plans), max_size=2))),
         quiet=draw(st.none() | st.none() | quiets()),
         experiment=draw(experiments),
-        channel=draw(st.sampled_from([0, 0, 1, 2])),
+        channel=draw(st.sampled_from(channels)),
         needs_city=draw(st.sampled_from([False, False, True])),
-        aims=tuple(draw(st.lists(aims(), max_size=2))),
+        aims=tuple(draw(st.lists(aims(receipts=channels is ANSWERING), max_size=2))),
         zone=draw(st.sampled_from(ZONES)),
         starts_at=-(1 << 60) if inside else base + draw(st.integers(0, 4)) * UNIT,
         ends_at=1 << 60 if inside else base + draw(st.integers(6, 16)) * UNIT,
@@ -135,9 +148,13 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros) -> shop.Draft:
 
 
 @st.composite
-def aims(draw: st.DrawFn) -> shop.Aim:
+def aims(draw: st.DrawFn, *, receipts: bool = False) -> shop.Aim:
     return shop.Aim(
-        draw(ons(correlated=True)), draw(units), draw(st.sampled_from(["every", "last", "first"])), draw(st.booleans())
+        draw(ons(correlated=True)),
+        draw(units),
+        draw(st.sampled_from(["every", "last", "first"])),
+        draw(st.booleans()),
+        draw(st.sampled_from([None, "displayed", "clicked"])) if receipts else None,
     )
 
 
@@ -155,7 +172,17 @@ def updates(draw: st.DrawFn, instants: st.SearchStrategy[Micros], users: tuple[s
 
 
 @st.composite
-def worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
+def memberships(draw: st.DrawFn, instants: st.SearchStrategy[Micros]) -> shop.Row:
+    return shop.member(
+        draw(st.one_of(st.none(), instants)),
+        draw(st.sampled_from(["vip", "vip", "staff", "other"])),
+        draw(st.sampled_from([None, "enter", "enter", "leave"])),
+        draw(st.sampled_from(USERS)),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn, *, open_ended: bool = False, channels: tuple[int, ...] = AT_PUSH) -> World:
     """One to three plans and their log, in 1 to 5 partitions, each in an order that is mostly that of time."""
     base = draw(st.sampled_from(BASES))
     plans = draw(st.integers(1, 3))
@@ -185,13 +212,47 @@ def worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
     told = draw(st.lists(st.tuples(updates(instants), delays), max_size=10))
     if draw(st.booleans()) or told:
         logs.append((len(disorder), "0", as_read(told), draw(ended)))
+    joined = draw(st.lists(st.tuples(memberships(instants), delays), max_size=6))
+    if joined:
+        logs.append((len(disorder) + 2, "0", as_read(joined), draw(ended)))
     return World(
         base,
-        tuple(draw(drafts(f"plan{i}", plans, base)) for i in range(plans)),
+        tuple(draw(drafts(f"plan{i}", plans, base, channels)) for i in range(plans)),
         disorder,
         draw(bounds),
         tuple(logs),
     )
+
+
+@st.composite
+def answered_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
+    """A world with what providers say of its messages: in disorder, repeated, of others' messages and of none."""
+    world = draw(worlds(open_ended=open_ended, channels=ANSWERING))
+    project = world.project
+    everything = [one._replace(ended=True) for one in world.partitions(project)]
+    sent = [one.dispatch_id for one in _messages(project, everything)]
+    if not sent:
+        return world
+    says = st.sampled_from([*("delivered", "clicked", "failed") * 3, *RECEIPTS])
+    said = st.builds(
+        shop.receipt,
+        st.integers(0, 18).map(lambda n: world.base + n * UNIT),
+        says,
+        st.sampled_from([*sent * 4, f"{sent[0][:24]}-send-fax", "nobody's"]),
+        st.sampled_from([None, None, None, *USERS]),
+        st.sampled_from([None, "why"]),
+        st.sampled_from([None, None, "r1"]),
+    )
+    delays = st.sampled_from([0, 0, 0, 0, UNIT, 2 * UNIT, 4 * UNIT])
+    rows = draw(st.lists(st.tuples(said, delays), min_size=1, max_size=14))
+    bound = draw(st.sampled_from([0, UNIT]))
+    ended = draw(st.booleans()) if open_ended else True
+    log = (len(world.disorder) + 1, "0", as_read(rows), ended)
+    return dataclass_replace(world, receipt_disorder=bound, logs=(*world.logs, log))
+
+
+def _messages(project: Project, partitions: list[Partition]) -> list[Dispatch]:
+    return driver.Run(project, partitions).to_the_end().dispatches
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import driver
@@ -48,6 +48,17 @@ def test_the_engine_says_what_the_model_says_before_all_input_has_ended(world: s
     both(world)
 
 
+@given(strategies.answered_worlds())
+def test_receipts_do_what_the_model_says(world: strategies.World) -> None:
+    """S27, S40, S41: in disorder, repeated, without forerunners, contradicting each other, of nobody's messages."""
+    both(world)
+
+
+@given(strategies.answered_worlds(open_ended=True))
+def test_receipts_do_what_the_model_says_before_all_input_has_ended(world: strategies.World) -> None:
+    both(world)
+
+
 @given(strategies.changing_profiles())
 def test_profiles_told_in_disorder_are_as_the_model_has_them(world: strategies.World) -> None:
     """S9."""
@@ -66,7 +77,7 @@ def test_time_may_be_moved_on_beyond_the_end(world: strategies.World, further: i
     both(world, world.base + further * strategies.UNIT)
 
 
-@given(strategies.worlds(open_ended=True), st.data())
+@given(strategies.worlds(open_ended=True) | strategies.answered_worlds(open_ended=True), st.data())
 def test_no_way_of_cutting_and_mixing_the_input_changes_anything(world: strategies.World, data: st.DataObject) -> None:
     """S7: the outcome depends on the logs alone, not on how partitions interleave or on the size of batches."""
     project = world.project
@@ -79,7 +90,7 @@ def test_no_way_of_cutting_and_mixing_the_input_changes_anything(world: strategi
     driver.same(driver.outcome(engine.to_the_end()), driver.run(project, partitions))
 
 
-@given(strategies.worlds(open_ended=True), st.data())
+@given(strategies.worlds(open_ended=True) | strategies.answered_worlds(open_ended=True), st.data())
 def test_no_crash_changes_anything(world: strategies.World, data: st.DataObject) -> None:
     """S7: what is restored goes on as if nothing had happened, from frames of what changed and from whole ones."""
     project = world.project
@@ -103,23 +114,32 @@ def test_no_crash_changes_anything(world: strategies.World, data: st.DataObject)
     driver.same(driver.outcome(engine.to_the_end()), driver.run(project, partitions))
 
 
-@given(strategies.worlds(open_ended=True))
+@given(strategies.worlds(open_ended=True) | strategies.answered_worlds(open_ended=True))
 def test_the_attempts_add_up(world: strategies.World) -> None:
-    """S22: each attempt is exactly one of lost, delivered, pending; each delivery has its dispatch, and no other."""
+    """S22: each attempt is exactly one of lost, delivered, pending; each message has its dispatch, and no other."""
     project = world.project
     engine = driver.Run(project, world.partitions(project)).to_the_end()
     attempts = defaultdict(list)
     for row in engine.decisions:
         attempts[row.trigger_id].append(row)
-    still_held = 0
+    standing = {}
     for rows in attempts.values():
         assert [row.attempt for row in rows] == list(range(len(rows)))
         assert all(row.stage == "held" for row in rows[:-1])
-        assert rows[-1].stage in (*LOSSES, "delivered", "held")
-        still_held += rows[-1].stage == "held"
-    assert still_held == sum(row.kind == "held" for row in engine.pending)
-    delivered = [row for row in engine.decisions if row.stage == "delivered"]
-    assert [one.decision for one in engine.dispatches] == delivered
-    assert len({one.dispatch_id for one in engine.dispatches}) == len(delivered)
+        standing[rows[-1].trigger_id] = rows[-1].stage
+    sent = [row for row in engine.decisions if row.stage in ("sent", "delivered")]
+    changes = defaultdict(list)
+    for change in engine.stages:
+        changes[change.trigger_id].append(change)
+    for trigger, found in changes.items():
+        assert standing[trigger] in ("sent", "delivered")
+        assert [change.change for change in found] == list(range(1, len(found) + 1))
+        standing[trigger] = found[-1].stage
+    assert set(standing.values()) <= {*LOSSES, "delivered", "held", "sent"}
+    waiting = Counter(row.kind for row in engine.pending)
+    assert Counter(standing.values())["held"] == waiting["held"]
+    assert Counter(standing.values())["sent"] == waiting["sent"]
+    assert [one.decision for one in engine.dispatches] == sent
+    assert len({one.dispatch_id for one in engine.dispatches}) == len(sent)
     for one in engine.dispatches:
         assert one.dispatch_id == dispatch_id(one.decision.trigger_id, "send", one.decision.channel)

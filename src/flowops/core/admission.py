@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from hashlib import blake2b
 
 from msgspec import Struct
 
 from flowops.core.plan import Attributes, Cap, Experiment, Plan, Quiet
+from flowops.core.receipts import DELIVERED, has_withdrawn
 from flowops.core.records import Micros, shard_of
 from flowops.core.state import Instance, User
 from flowops.core.time import DAY, MINUTE, Zone, isoformat, period
 from flowops.errors import ContentError
 
-DELIVERED = "delivered"
 HELD = "held"
 TREATMENT = "treatment"
 HOLDOUT = "holdout"
@@ -60,6 +61,8 @@ def decide(
         return Verdict("no_consent", "not opted in", at_channel=True)
     if channel.opt_out is not None and profile[channel.opt_out] is True:
         return Verdict("no_consent", "opted out", at_channel=True)
+    if user.withdrawn and has_withdrawn(user, channel, profile):
+        return Verdict("no_consent", "unsubscribed", at_channel=True)
     if channel.address is not None and profile[channel.address] in (None, ""):
         return Verdict("no_address", at_channel=True)
     if plan.quiet is not None:
@@ -84,7 +87,8 @@ def decide(
 def trigger_id(plan: str, user_id: str, key: str | None, evidence: Sequence[str]) -> str:
     """The trigger instance's id: of the plan, the user, the key and the events that made it (S32).
 
-    Two hexadecimal digits of the user's shard, by which a receipt finds its way, and a digest: `records.TRIGGER_ID` in all.
+    Two hexadecimal digits of the user's shard, by which a receipt finds its way, and a digest; as long as
+    `records.TRIGGER_ID` says.
     """
     events = evidence[0] if len(evidence) == 1 else "\x1f".join(evidence)
     text = f"{plan}\x1f{user_id}\x1f{key or ''}\x1f{events}"
@@ -124,8 +128,16 @@ def reached(cap: Cap, sends: Sequence[tuple[Micros, int, int]], zone: Zone, now:
     return cap.at_most <= 0
 
 
-def prune_sends(caps: Sequence[Cap], sends: list[tuple[Micros, int, int]], now: Micros) -> None:
-    """Forget the sends that no cap can ask about again: beyond its window, or more than it counts to."""
+def prune_sends(
+    caps: Sequence[Cap],
+    sends: list[tuple[Micros, int, int]],
+    now: Micros,
+    unsure: AbstractSet[tuple[Micros, int, int]] = frozenset(),
+) -> None:
+    """Forget the sends that no cap can ask about again: beyond its window, or more than it counts to.
+
+    Those that are `unsure` may still be given back, and older ones count in their stead then.
+    """
     counted = [0] * len(caps)
     kept: list[tuple[Micros, int, int]] = []
     for send in reversed(sends):
@@ -133,7 +145,7 @@ def prune_sends(caps: Sequence[Cap], sends: list[tuple[Micros, int, int]], now: 
         wanted = False
         for number, cap in enumerate(caps):
             if counted[number] < cap.at_most and _counts(cap, plan, channel) and now - at < _kept_for(cap):
-                counted[number] += 1
+                counted[number] += send not in unsure
                 wanted = True
         if wanted:
             kept.append(send)

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 from flowops.core.admission import HOLDOUT, TREATMENT
 from flowops.core.effects import GoalEvent, dispatch_id
 from flowops.core.plan import Attain, Attributes, Plan
-from flowops.core.records import Record
-from flowops.core.state import Instance, User, Window
+from flowops.core.records import Micros, Record
+from flowops.core.state import Sent, User, Window
 
 _LARGEST = 1e14
 """Values that do not fit the warehouse's DECIMAL(18, 4) are unknown."""
 
 
 def open_windows(
-    plan: Plan, user: User, instance: Instance, trigger: str, variant: str | None, opened: int, *, held_out: bool
+    plan: Plan,
+    user: User,
+    trigger: str,
+    day: int,
+    variant: str | None,
+    captured: tuple[Any, ...],
+    opened: Micros,
+    now: Micros,
+    *,
+    held_out: bool,
 ) -> None:
-    """Open the window of each goal of `plan` at `opened`: the delivery, or a held-out user's decision (S23)."""
-    day = plan.zone.day(instance.triggered_at)
+    """Open the window of each goal of `plan` at `opened`: the delivery, or a held-out user's decision (S23).
+
+    What is told late (`opened` before `now`) opens no window that has closed by now. Who is held out has no receipts.
+    """
     for number, goal in enumerate(plan.goals):
-        user.windows.append(
-            Window(
-                plan.index,
-                number,
-                opened,
-                opened + goal.window,
-                day,
-                trigger,
-                held_out,
-                variant,
-                instance.captured,
-                [],
+        if opened + goal.window > now and not (held_out and goal.receipt):
+            user.windows.append(
+                Window(plan.index, number, opened, opened + goal.window, day, trigger, held_out, variant, captured, [])
             )
-        )
 
 
 def attain(
@@ -61,26 +64,49 @@ def attain(
             value = goal.value(values, (window.captured,), profile, ts, window.variant)
             if value is not None and not abs(value) < _LARGEST:
                 value = None
-        dispatched = None if window.held_out else dispatch_id(window.trigger_id, plan.step.name, plan.step.channel.name)
-        arm = None if plan.experiment is None else HOLDOUT if window.held_out else TREATMENT
-        facts.append(
-            GoalEvent(
-                plan.id,
-                plan.version,
-                window.day,
-                user_id,
-                goal.name,
-                window.trigger_id,
-                dispatched,
-                arm,
-                window.variant,
-                event_id,
-                ts,
-                value,
-                _is_credited(goal.credit, window, matched),
-            )
-        )
+        credited = _is_credited(goal.credit, window, matched)
+        facts.append(_fact(plan, window, user_id, event_id, ts, value, credited=credited))
     return facts
+
+
+def attain_by_receipt(
+    plans: Sequence[Plan], user: User, sent: Sent, reached: AbstractSet[str], user_id: str, ts: Micros, event_id: str
+) -> list[GoalEvent]:
+    """The goals that a receipt of the message attains, which proves that it `reached` so far; each once (S40, S41)."""
+    facts: list[GoalEvent] = []
+    plan = plans[sent.plan]
+    for window in user.windows:
+        if (
+            window.trigger_id == sent.trigger_id
+            and plan.goals[window.goal].receipt in reached
+            and window.opened <= ts < window.closes
+            and not window.seen
+        ):
+            window.seen.append(event_id)
+            facts.append(_fact(plan, window, user_id, event_id, ts, None, credited=True))
+    return facts
+
+
+def _fact(
+    plan: Plan, window: Window, user_id: str, event_id: str, ts: Micros, value: float | None, *, credited: bool
+) -> GoalEvent:
+    dispatched = None if window.held_out else dispatch_id(window.trigger_id, plan.step.name, plan.step.channel.name)
+    arm = None if plan.experiment is None else HOLDOUT if window.held_out else TREATMENT
+    return GoalEvent(
+        plan.id,
+        plan.version,
+        window.day,
+        user_id,
+        plan.goals[window.goal].name,
+        window.trigger_id,
+        dispatched,
+        arm,
+        window.variant,
+        event_id,
+        ts,
+        value,
+        credited,
+    )
 
 
 def _is_credited(credit: str, window: Window, matched: Sequence[Window]) -> bool:

@@ -54,7 +54,7 @@ class Decision(NamedTuple):
     variant: Label | None
     step: Label | None
     channel: Label | None
-    stage: Label  # `delivered`, `held`, or one of `LOSSES`
+    stage: Label  # `delivered`, `sent` (and its receipts awaited), `held`, or one of `LOSSES`
     detail: Text | None
     decided_at: Time
     expires_at: Time | None
@@ -62,8 +62,31 @@ class Decision(NamedTuple):
     content: Text | None  # JSON object of the rendered fields
 
 
+class StageChange(NamedTuple):
+    """What became of a message after it was sent (S40); of one dispatch, the one with the highest `change` stands."""
+
+    trigger_id: Id
+    step: Label
+    channel: Label
+    change: int  # 1, 2, ...
+    stage: Label  # `delivered`, `send_failed`, `undelivered` or `expired`
+    changed_at: Time
+    detail: Text | None
+
+
+class Receipt(NamedTuple):
+    """A receipt as it came, whether or not its dispatch is known."""
+
+    dispatch_id: Id
+    receipt: Label
+    received_at: Time
+    user_id: Id | None  # as the receipt names it
+    event_id: Id
+    detail: Text | None
+
+
 class GoalEvent(NamedTuple):
-    """An event inside an open goal window (S41). `credited` says whether orders and value count here (S42)."""
+    """An event or a receipt in an open goal window (S41). `credited` says whether orders and value count here (S42)."""
 
     plan: Label
     version: Label
@@ -81,7 +104,7 @@ class GoalEvent(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """What still waits when a run ends or stops (S6): kind is `wait`, `delay` or `held`."""
+    """What still waits when a run ends or stops (S6): kind is `wait`, `delay`, `held`, or `sent` for its receipts."""
 
     plan: Label
     version: Label
@@ -110,6 +133,8 @@ class Effects(NamedTuple):
     dead: list[DeadLetter]
     pending: list[Pending]
     outside_audience: int
+    stages: list[StageChange]
+    receipts: list[Receipt]
 
 
 LOSSES = (

@@ -6,29 +6,41 @@ depend on how partitions interleave or on how the input is cut into chunks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 from zlib import crc32
 
 from msgspec import UNSET
 
-from flowops.core.plan import Source
+from flowops.core.plan import SEGMENT, Source
 from flowops.core.records import (
     ENDED,
     NO_WATERMARK,
     POSITION_BITS,
     PROFILE,
+    RECEIPT,
     SHARDS,
     Chunk,
     LateRecord,
     Micros,
     Record,
     Row,
+    Values,
     shard_of,
+    shard_of_dispatch,
 )
 
 IntakeState: TypeAlias = tuple[Micros, Micros, bool]
 """(highest, watermark, ended): all that an intake remembers; builtin, to be kept with the partition's position."""
+
+Told: TypeAlias = tuple[int, Values, tuple[int, ...]]
+"""(shard, values, hits) of a record."""
+
+Tell: TypeAlias = Callable[[Any], "Told | None"]
+"""A row -> what it tells, or None if nobody wants to know."""
+
+LEAVE = "leave"
+"""The action of a segments source that ends a membership; any other begins one."""
 
 
 class Intake:
@@ -38,22 +50,25 @@ class Intake:
         partition: the partition's number over all sources; with the position it orders records of one instant (S7).
         source: who listens, and how far its records may be out of order.
         name: the partition's name, for the ids of events that carry none.
-        attributes: the profile attributes by number (`plan.Project.attributes`); needed by profile sources.
+        attributes: the attributes by number (`plan.Project.attributes`); needed by profile and segment sources.
     """
 
-    __slots__ = ("_base", "_columns", "_name", "_source", "bound", "ended", "heard", "highest", "read", "watermark")
+    __slots__ = (
+        "_base", "_columns", "_known", "_name", "_source", "_tell",
+        "bound", "ended", "heard", "highest", "read", "watermark",
+    )  # fmt: skip
 
     def __init__(self, partition: int, source: Source, name: str, attributes: Sequence[str] = ()) -> None:
         self._base = partition << POSITION_BITS
         self._source = source
         self.bound = source.out_of_orderness
         self._name = name
-        self._columns: tuple[tuple[int, str], ...] = ()
-        if source.kind == "profiles":
-            known = {attribute: number for number, attribute in enumerate(attributes)}
-            self._columns = tuple(
-                (known.get(column.name, place), column.attribute) for place, column in enumerate(source.columns)
-            )
+        self._known = {attribute: number for number, attribute in enumerate(attributes)}
+        self._columns = tuple(
+            (self._known.get(column.name, place), column.attribute) for place, column in enumerate(source.columns)
+        )
+        tells = {"profiles": self._tell_profile, "segments": self._tell_segment, "receipts": self._tell_receipt}
+        self._tell: Tell | None = tells.get(source.kind)
         self.highest: Micros = NO_WATERMARK
         self.watermark: Micros = NO_WATERMARK
         self.ended = False
@@ -85,8 +100,8 @@ class Intake:
         A row behind the watermark is late: it takes the watermark's place in the order (S9) and is also noted in the
         shard's list of `late`. Rows that nobody listens to still move the watermark on.
         """
-        if self._source.kind == "profiles":
-            self._take_profiles(chunk, into, late)
+        if self._tell is not None:
+            self._take_told(self._tell, chunk, into, late)
             return
         routes = self._source.routes.get
         fallback = self._source.any_route
@@ -130,7 +145,10 @@ class Intake:
         self.heard += heard
         self.read += len(chunk.rows)
 
-    def _take_profiles(self, chunk: Chunk, into: Sequence[list[Record]], late: Sequence[list[LateRecord]]) -> None:
+    def _take_told(
+        self, tell: Tell, chunk: Chunk, into: Sequence[list[Record]], late: Sequence[list[LateRecord]]
+    ) -> None:
+        """Route the rows of a source that no plan listens to, but that tells of users or of messages."""
         bound = self.bound
         for position, row in zip(_positions(chunk), chunk.rows, strict=True):
             if row is None:
@@ -142,16 +160,28 @@ class Intake:
             if ts < self.watermark:
                 at = self.watermark
                 self._note_late(row, position, ts, at, late)
-            values: list[tuple[int, Any]] = []
-            for number, attribute in self._columns:
-                value = getattr(row, attribute)
-                if value is not UNSET:
-                    values.append((number, value))
-            event_id = row.event_id or self._made_id(position)
-            record = (at, self._base + position, row.user_id, ts, event_id, tuple(values), PROFILE)
-            into[shard_of(row.user_id)].append(record)
+            told = tell(row)
+            if told is not None:
+                shard, values, hits = told
+                event_id = row.event_id or self._made_id(position)
+                record = (at, self._base + position, row.user_id or "", ts, event_id, values, hits)
+                into[shard].append(record)
         self.heard += len(chunk.rows)
         self.read += len(chunk.rows)
+
+    def _tell_profile(self, row: Any) -> Told:
+        values = [
+            (number, value) for number, attribute in self._columns if (value := getattr(row, attribute)) is not UNSET
+        ]
+        return shard_of(row.user_id), tuple(values), PROFILE
+
+    def _tell_segment(self, row: Any) -> Told | None:
+        """Membership is an attribute of the user like any other; a segment that no plan asks about is none."""
+        number = self._known.get(SEGMENT + row.event)
+        return None if number is None else (shard_of(row.user_id), ((number, row.p0 != LEAVE),), PROFILE)
+
+    def _tell_receipt(self, row: Any) -> Told:
+        return shard_of_dispatch(row.p0), (row.p0, row.event, row.p1), RECEIPT
 
     def _made_id(self, position: int) -> str:
         return f"{self._source.name}/{self._name}:{position}"
@@ -160,9 +190,10 @@ class Intake:
         self, row: Row, position: int, ts: Micros, watermark: Micros, late: Sequence[list[LateRecord]]
     ) -> None:
         event_id = row.event_id or self._made_id(position)
-        event = row.event if self._source.kind == "events" else "profile"
-        note = LateRecord(self._source.name, self._name, position, event, event_id, row.user_id, ts, watermark)
-        late[shard_of(row.user_id)].append(note)
+        event = "profile" if self._source.kind == "profiles" else row.event
+        user_id = row.user_id or ""
+        note = LateRecord(self._source.name, self._name, position, event, event_id, user_id, ts, watermark)
+        late[shard_of(user_id)].append(note)
 
 
 def _positions(chunk: Chunk) -> Sequence[int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from flowops.core.records import Micros, Row, Values
-from flowops.core.time import Zone
+from flowops.core.time import DAY, Zone
 
 Steps: TypeAlias = tuple[Values, ...]
 """The captured values of the steps taken so far; for `without`, one: those of the event that began the wait."""
@@ -30,6 +30,9 @@ Renderer: TypeAlias = Callable[[Steps, Attributes, Micros, "str | None"], dict[s
 
 Route: TypeAlias = Callable[[Row], "tuple[tuple[int, ...], Values] | None"]
 """A row -> (listeners whose own-event conditions hold, ascending; the event's values), or None if nobody listens."""
+
+SEGMENT = "segment:"
+"""Begins the name of an attribute that says whether the user is in a segment: True, else not."""
 
 Repeat = Literal["ignore", "restart", "parallel"]
 
@@ -150,6 +153,9 @@ class Channel:
     opt_in: int | None  # attribute number that must be true
     opt_out: int | None  # attribute number that must not be true
     cost: float | None  # per message, in the project's currency
+    undelivered_after: Micros | None = None  # None: receipts are assumed, what was sent counts as delivered
+    confirms: bool = False  # results come back, so a message is remembered until nothing more can come of it
+    remembered: Micros = 7 * DAY  # how long after its time to arrive, or to expire, a receipt still counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,7 @@ class Goal:
     value: Expression | None
     credit: Literal["every", "last", "first"]
     target: float | None
+    receipt: str | None = None  # attained by this receipt of the message itself; None: by an event (`Attain`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +204,7 @@ class Plan:
     goals: tuple[Goal, ...]
 
 
-SourceKind = Literal["events", "profiles"]
+SourceKind = Literal["events", "profiles", "segments", "receipts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +221,7 @@ class Column:
 class TimeField:
     """Where the time stands and how it is written."""
 
-    path: tuple[str, ...] | None  # None: the source has no time (profiles): holds from before the first record
+    path: tuple[str, ...] | None  # None: the source has no time: its records hold from before the first record
     unit: Literal["s", "ms", "us"] | None  # None: ISO 8601
     zone: Zone | None  # for times that carry no offset
 
@@ -228,8 +235,8 @@ class Source:
     kind: SourceKind
     files: tuple[str, ...]  # as written: paths or globs, relative to the project's folder
     user_id: tuple[str, ...]
-    event: str | None  # a constant name, or None: read from `event_path`
-    event_path: tuple[str, ...]
+    event: str | None  # a constant name (of the event or segment), or None: read from `event_path`
+    event_path: tuple[str, ...]  # of the event's name, the segment, what the receipt says; () for profiles
     event_id: tuple[tuple[str, ...], ...]  # the paths to join with "-"; (): made from source, partition and position
     time: TimeField
     properties_path: tuple[str, ...] | None  # the object that holds the properties, beside top level
@@ -247,7 +254,7 @@ class Project:
     zone: Zone
     currency: str | None
     sources: tuple[Source, ...]
-    attributes: tuple[str, ...]  # names of the profile attributes that plans use; the order of `Attributes`
+    attributes: tuple[str, ...]  # what plans use of the profile, and `segment:NAME`; the order of `Attributes`
     zone_attribute: int | None  # the attribute that holds the user's own zone
     channels: tuple[Channel, ...]
     events: tuple[EventTable, ...]

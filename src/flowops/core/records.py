@@ -38,11 +38,15 @@ Record: TypeAlias = tuple[Micros, int, str, Micros, str, Values, "tuple[int, ...
 
 - at: the record's place in the order: its `ts`, or for a late record the watermark of its partition (S9)
 - sequence: `partition index << 40 | position`; partitions are numbered by source (as listed), then by name
-- hits: the listeners (`plan.Project.listeners`) whose own-event conditions hold, ascending; `PROFILE` for an update
+- hits: the listeners (`plan.Project.listeners`) whose own-event conditions hold, ascending; `PROFILE` or `RECEIPT`
 """
 
 PROFILE: tuple[int, ...] = (-1,)
-"""`hits` of a profile update; its `values` are ((attribute index, value), ...)."""
+"""`hits` of a profile update, or of a segment's, which is an attribute like any other; its `values` are ((attribute
+index, value), ...)."""
+
+RECEIPT: tuple[int, ...] = (-2,)
+"""`hits` of a receipt (S40); its `values` are (dispatch id, receipt, detail), and `user_id` may be empty."""
 
 
 class DeadLetter(NamedTuple):
@@ -90,7 +94,9 @@ class Row(Protocol):
     """One decoded record of a source, before routing. Sources build it as a `msgspec.Struct` (see `sources.decode`).
 
     Beside these, an attribute `p0`, `p1`, ... for each property (or profile attribute) that some plan uses, in the
-    order of `plan.Source.columns`. A profile attribute that the record does not carry is `msgspec.UNSET`.
+    order of `plan.Source.columns`. A profile attribute that the record does not carry is `msgspec.UNSET`. Of a segments
+    source, `event` is the segment and `p0` the action; of a receipts source, `event` is what the receipt says, `p0` the
+    dispatch id, `p1` the detail, and `user_id` may be None.
     """
 
     user_id: str

@@ -6,7 +6,7 @@ records and of the watermark, however they were cut into batches. Read `advance`
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from heapq import heappop
 from typing import TypeAlias
@@ -15,7 +15,6 @@ import msgspec
 
 from flowops.core import matchers
 from flowops.core.admission import (
-    DELIVERED,
     HELD,
     HOLDOUT,
     Verdict,
@@ -24,17 +23,31 @@ from flowops.core.admission import (
     prune_sends,
     trigger_id,
 )
-from flowops.core.attribution import attain, open_windows
-from flowops.core.effects import Decision, Dispatch, Effects, Pending, dispatch_id
+from flowops.core.attribution import attain, attain_by_receipt, open_windows
+from flowops.core.effects import Decision, Dispatch, Effects, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.matchers.keys import key_of
 from flowops.core.plan import Attain, Attributes, Cancel, Plan, Project, Start
+from flowops.core.receipts import (
+    DELIVERED,
+    FAILURES,
+    REACHED,
+    SENT,
+    UNDELIVERED,
+    WITHDRAWALS,
+    find,
+    may_fail,
+    remember,
+    withdraw,
+)
 from flowops.core.records import (
     ENDED,
     NO_WATERMARK,
-    PROFILE,
+    RECEIPT,
+    TRIGGER_ID,
     Batch,
     Micros,
     Record,
+    shard_of,
 )
 from flowops.core.state import (
     FORMAT,
@@ -44,6 +57,7 @@ from flowops.core.state import (
     Frame,
     Instance,
     Progress,
+    Sent,
     User,
     Users,
     encode_frame,
@@ -86,6 +100,10 @@ class Shard:
         self._caps = tuple({cap for plan in project.plans for cap in plan.caps})
         self._sends_kept = _SENDS + sum(cap.at_most for cap in self._caps)
         self._sweep_at = _SWEEP
+        self._sent_to: dict[str, str] = {}  # trigger id -> user, of the messages that are remembered
+        self._channels = {
+            dispatch_id("", plan.step.name, plan.step.channel.name): plan.step.channel.index for plan in project.plans
+        }
 
     # --- records in, effects out
 
@@ -139,7 +157,7 @@ class Shard:
                 if not seen:
                     seen.add(_identity(ready[place - 1]))
                 this = _identity(record)
-                if this in seen:
+                if this in seen and record[6][0] >= 0:  # what is told twice changes nothing
                     continue
                 seen.add(this)
             handle(record)
@@ -154,8 +172,11 @@ class Shard:
     def _handle(self, record: Record) -> None:
         """One record. An event: goals, then what it ends, then by plan what it starts (S17a)."""
         at, _, user_id, ts, event_id, values, hits = record
-        if hits == PROFILE:
-            self._update_profile(record)
+        if hits[0] < 0:  # no listeners: it is told, not heard
+            if hits == RECEIPT:
+                self._take_receipt(record)
+            else:
+                self._update_profile(record)
             return
         goals, cancels, starts = self._heard.get(hits) or self._sort_out(hits)
         user = self._users.open.get(user_id) or self._users.find(user_id)
@@ -247,6 +268,8 @@ class Shard:
             user.armed = NEVER
             if user.windows:
                 user.windows = [window for window in user.windows if window.closes > now]
+            if user.sent:
+                self._wait_no_longer(user, now)
             instances = user.instances
             if len(instances) == 1 and instances[0].due <= now:
                 user.instances = []
@@ -269,6 +292,8 @@ class Shard:
             due = min(due, instance.due)
         for window in user.windows:
             due = min(due, window.closes)
+        for sent in user.sent:
+            due = min(due, sent.due)
         if due < NEVER:
             self._arm(user_id, user, due)
 
@@ -278,11 +303,18 @@ class Shard:
         Done when their number has doubled since the last time, so it costs little per user and takes no timers. What is
         forgotten could not change an outcome, so it does not matter when.
         """
-        self._users.drop([user_id for user_id, user in self._users.each() if self._is_over(user, now)])
+        over: list[str] = []
+        for user_id, user in self._users.each():
+            if self._is_over(user, now):
+                over.append(user_id)
+                self._forget(user, now)
+        self._users.drop(over)
         self._sweep_at = max(_SWEEP, 2 * len(self._users))
 
     def _is_over(self, user: User, now: Micros) -> bool:
-        if user.instances or user.windows or user.profile_at:
+        if user.instances or user.windows or user.profile_at or user.withdrawn:
+            return False
+        if any(sent.until > now for sent in user.sent):
             return False
         plans = self.project.plans
         for plan, _, at in user.entries:
@@ -300,6 +332,8 @@ class Shard:
         trigger = trigger_id(plan.id, user_id, instance.key, instance.evidence)
         if user.windows and any(window.trigger_id == trigger for window in user.windows):  # a repeated event (S4)
             return
+        if user.sent and find(user, trigger, now) is not None:
+            return
         arm, variant = arm_of(plan.experiment, user_id)
         zone = plan.zone if self.project.zone_attribute is None else self._zone(plan, profile)
         verdict = decide(plan, user, profile, zone, instance, now, arm, variant)
@@ -316,9 +350,12 @@ class Shard:
             return
         if verdict.stage == DELIVERED:
             self._deliver(plan, user, profile, decision, now)
-        if verdict.stage in (DELIVERED, HOLDOUT) and plan.goals:
-            held_out = verdict.stage == HOLDOUT
-            open_windows(plan, user, instance, trigger, variant, now, held_out=held_out)
+            if plan.step.channel.confirms:
+                self._remember(plan, user_id, user, instance, decision)
+        if plan.goals and decision.stage in (DELIVERED, HOLDOUT):
+            held_out = decision.stage == HOLDOUT
+            day, captured = decision.day, instance.captured
+            open_windows(plan, user, trigger, day, variant, captured, now, now, held_out=held_out)
 
     def _deliver(self, plan: Plan, user: User, profile: Attributes, decision: Decision, now: Micros) -> None:
         channel = plan.step.channel
@@ -328,7 +365,7 @@ class Shard:
         if self._caps:
             user.sends.append((now, plan.index, channel.index))
             if len(user.sends) > self._sends_kept:
-                prune_sends(self._caps, user.sends, now)
+                prune_sends(self._caps, user.sends, now, self._unsure(user, now) if user.sent else frozenset())
 
     def _decision(
         self,
@@ -343,6 +380,7 @@ class Shard:
     ) -> Decision:
         channel = plan.step.channel if verdict.at_channel else None
         delivered = verdict.stage == DELIVERED
+        stage = SENT if delivered and plan.step.channel.undelivered_after is not None else verdict.stage
         row = (
             trigger,
             instance.attempt,
@@ -357,7 +395,7 @@ class Shard:
             variant,
             None if channel is None else plan.step.name,
             None if channel is None else channel.name,
-            verdict.stage,
+            stage,
             verdict.detail,
             now,
             now + plan.step.expires if delivered else None,
@@ -371,6 +409,121 @@ class Shard:
         number = self.project.zone_attribute
         name = None if number is None else profile[number]
         return (zone_named(name) if isinstance(name, str) else None) or plan.zone
+
+    # --- what comes back of a message
+
+    def _remember(self, plan: Plan, user_id: str, user: User, instance: Instance, decision: Decision) -> None:
+        """Keep what a receipt of this message will need."""
+        channel, now = plan.step.channel, decision.decided_at
+        self._forget(user, now)
+        stage, until, due = remember(channel, now, now + plan.step.expires)
+        opened = stage == DELIVERED
+        sent = Sent(
+            plan.index,
+            decision.trigger_id,
+            decision.day,
+            decision.variant,
+            instance.captured,
+            now,
+            NEVER if due is None else due,
+            until,
+            stage,
+            proven=False,
+            opened=opened,
+            changes=0,
+        )
+        if opened:
+            self._await_goals(plan, sent, now)
+        user.sent = (*user.sent, sent)
+        self._sent_to[sent.trigger_id] = user_id
+
+    def _take_receipt(self, record: Record) -> None:
+        """What a receipt says of a message that is remembered, and of its user's consent (S27, S40)."""
+        at, _, named, ts, event_id, (dispatch, receipt, detail), _ = record
+        self._effects.receipts.append(Receipt(dispatch, receipt, ts, named or None, event_id, detail))
+        user_id = self._sent_to.get(dispatch[:TRIGGER_ID])
+        user = None if user_id is None else self._users.find(user_id)
+        sent = None if user is None else find(user, dispatch, at)
+        if sent is not None and dispatch != self._dispatch_of(sent):
+            sent = None
+        if receipt in WITHDRAWALS:
+            is_here = named and shard_of(named) == self.number
+            self._withdraw(named if is_here else None if sent is None else user_id, dispatch, ts)
+        if user_id is None or user is None or sent is None:
+            return
+        moment = max(ts, sent.decided_at)  # clocks differ; no message arrives before it is sent
+        if receipt in REACHED:
+            self._prove(user, sent, moment, at, detail)
+            self._effects.goals.extend(
+                attain_by_receipt(self.project.plans, user, sent, REACHED[receipt], user_id, moment, event_id)
+            )
+            self._rearm(user_id, user)
+        elif receipt in FAILURES and may_fail(sent):
+            self._change(sent, FAILURES[receipt], moment, detail)
+            user.windows = [window for window in user.windows if window.trigger_id != sent.trigger_id]
+            if self._caps and (place := self._send_of(sent)) in user.sends:
+                user.sends.remove(place)
+
+    def _prove(self, user: User, sent: Sent, moment: Micros, now: Micros, detail: str | None) -> None:
+        """The message arrived at `moment`, whatever was believed before."""
+        if sent.proven:
+            return
+        if sent.stage in FAILURES.values() and self._caps:  # it counts after all
+            insort(user.sends, self._send_of(sent))
+        sent.proven = True
+        if sent.stage != DELIVERED:
+            self._change(sent, DELIVERED, moment, detail)
+        if not sent.opened:
+            sent.opened = True
+            plan = self.project.plans[sent.plan]
+            open_windows(
+                plan, user, sent.trigger_id, sent.day, sent.variant, sent.captured, moment, now, held_out=False
+            )
+            self._await_goals(plan, sent, moment)
+
+    def _wait_no_longer(self, user: User, now: Micros) -> None:
+        """Nothing was heard of a message in time: it counts as undelivered, until something is."""
+        for sent in user.sent:
+            if sent.due <= now:
+                self._change(sent, UNDELIVERED, sent.due, None)
+        self._forget(user, now)
+
+    def _change(self, sent: Sent, stage: str, moment: Micros, detail: str | None) -> None:
+        sent.stage = stage
+        sent.due = NEVER
+        sent.changes += 1
+        step = self.project.plans[sent.plan].step
+        self._effects.stages.append(
+            StageChange(sent.trigger_id, step.name, step.channel.name, sent.changes, stage, moment, detail)
+        )
+
+    def _withdraw(self, user_id: str | None, dispatch: str, ts: Micros) -> None:
+        channel = self._channels.get(dispatch[TRIGGER_ID:])
+        if user_id and channel is not None:
+            withdraw(self._users.find(user_id) or self._users.create(user_id), channel, ts)
+
+    def _await_goals(self, plan: Plan, sent: Sent, opened: Micros) -> None:
+        """Remember the message as long as a receipt of it may attain a goal."""
+        sent.until = max([sent.until, *(opened + goal.window for goal in plan.goals if goal.receipt)])
+
+    def _forget(self, user: User, now: Micros) -> None:
+        """Forget the messages of which nothing counts any more."""
+        if any(sent.until <= now for sent in user.sent):
+            for sent in user.sent:
+                if sent.until <= now:
+                    self._sent_to.pop(sent.trigger_id, None)
+            user.sent = tuple([sent for sent in user.sent if sent.until > now])
+
+    def _unsure(self, user: User, now: Micros) -> set[tuple[Micros, int, int]]:
+        """The sends that may still be given back."""
+        return {self._send_of(sent) for sent in user.sent if may_fail(sent) and now < sent.until}
+
+    def _send_of(self, sent: Sent) -> tuple[Micros, int, int]:
+        return sent.decided_at, sent.plan, self.project.plans[sent.plan].step.channel.index
+
+    def _dispatch_of(self, sent: Sent) -> str:
+        step = self.project.plans[sent.plan].step
+        return dispatch_id(sent.trigger_id, step.name, step.channel.name)
 
     # --- state
 
@@ -396,23 +549,21 @@ class Shard:
         for user_id, user in shard._users.each():
             if user.armed < NEVER:
                 shard._timers.add(user.armed, user_id)
+            for sent in user.sent:
+                shard._sent_to[sent.trigger_id] = user_id
         return shard
 
     def pending(self) -> list[Pending]:
         """What waits, by user, then by when it is due."""
         plans = self.project.plans
-        found = [
-            Pending(
-                plans[instance.plan].id,
-                plans[instance.plan].version,
-                user_id,
-                KINDS[instance.kind],
-                instance.since,
-                instance.due,
-            )
-            for user_id, user in self._users.each()
-            for instance in user.instances
-        ]
+        found: list[Pending] = []
+        for user_id, user in self._users.each():
+            waiting = [(each.plan, KINDS[each.kind], each.since, each.due) for each in user.instances]
+            waiting += [(sent.plan, SENT, sent.decided_at, sent.due) for sent in user.sent if sent.due < NEVER]
+            found += [
+                Pending(plans[plan].id, plans[plan].version, user_id, kind, since, due)
+                for plan, kind, since, due in waiting
+            ]
         return sorted(found, key=lambda row: (row.user_id, row.due, row.plan, row.since))
 
     def live_users(self) -> int:
@@ -442,4 +593,4 @@ def _turn(instance: Instance) -> tuple[int, Micros]:
 
 
 def _no_effects() -> Effects:
-    return Effects([], [], [], [], [], [], 0)
+    return Effects([], [], [], [], [], [], 0, [], [])

@@ -56,6 +56,23 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     seen: list[str]  # event ids that counted
 
 
+class Sent(msgspec.Struct, array_like=True, gc=False):
+    """A message of which something may still be heard, on a channel from which results come back (S40)."""
+
+    plan: int
+    trigger_id: str
+    day: int
+    variant: str | None
+    captured: tuple[Any, ...]
+    decided_at: Micros
+    due: Micros  # when it counts as undelivered; NEVER once that is decided
+    until: Micros  # from here on nothing that is heard of it counts
+    stage: str
+    proven: bool  # a receipt says that it arrived
+    opened: bool  # its goal windows have been opened, which happens once
+    changes: int  # of its stage, so far
+
+
 class User(msgspec.Struct, array_like=True, gc=False):
     """All that is remembered of one user."""
 
@@ -66,10 +83,20 @@ class User(msgspec.Struct, array_like=True, gc=False):
     windows: list[Window] = []
     sends: list[tuple[Micros, int, int]] = []  # (at, plan, channel), oldest first
     entries: list[tuple[int, str | None, Micros]] = []  # (plan, key, last entry)
+    sent: tuple[Sent, ...] = ()
+    withdrawn: tuple[tuple[int, Micros], ...] = ()  # (channel, when consent for it was withdrawn last)
 
     def is_empty(self) -> bool:
         """Nothing is known or pending: the user need not be kept."""
-        return not (self.instances or self.windows or self.sends or self.entries or self.profile_at)
+        return not (
+            self.instances
+            or self.windows
+            or self.sends
+            or self.entries
+            or self.profile_at
+            or self.sent
+            or self.withdrawn
+        )
 
 
 Progress: TypeAlias = dict[int, tuple[Micros, Micros]]
