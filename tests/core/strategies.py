@@ -227,24 +227,58 @@ def worlds(draw: st.DrawFn, *, open_ended: bool = False, channels: tuple[int, ..
 @st.composite
 def answered_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
     """A world with what providers say of its messages: in disorder, repeated, of others' messages and of none."""
-    world = draw(worlds(open_ended=open_ended, channels=ANSWERING))
+    return draw(answers(draw(worlds(open_ended=open_ended, channels=ANSWERING)), open_ended=open_ended))
+
+
+@st.composite
+def many_answers(draw: st.DrawFn, *, open_ended: bool = False) -> World:
+    """One user who consents and gets a lot, and what providers say of that; plans with caps and goals."""
+    base = draw(st.sampled_from(BASES))
+    plans = draw(st.integers(1, 3))
+    planned = tuple(
+        shop.Draft(
+            f"plan{i}",
+            trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
+            caps=tuple(draw(st.just([]) | st.lists(caps(plans), max_size=3))),
+            channel=draw(st.sampled_from(ANSWERING)),
+            aims=tuple(draw(st.lists(aims(receipts=True), max_size=2))),
+            expires=draw(units),
+        )
+        for i in range(plans)
+    )
+    seen = draw(st.lists(st.tuples(st.integers(0, 16), st.sampled_from(["view", "view", "order"])), min_size=3))
+    rows = tuple(shop.event(base + n * UNIT, name, id=f"e{i}") for i, (n, name) in enumerate(sorted(seen)))
+    told = (shop.profile(None, ok=True), *draw(st.lists(updates(st.just(base + 5 * UNIT), (shop.USER,)), max_size=1)))
+    for draft in planned:
+        if draft.channel == shop.LETTER:  # where it is an opt-out
+            told = (shop.profile(None, ok=False), *told[1:])
+    world = World(base, planned, (0,), 0, ((0, "0", rows, True), (1, "0", told, True)))
+    return draw(answers(world, open_ended=open_ended, most=40))
+
+
+@st.composite
+def answers(draw: st.DrawFn, world: World, *, open_ended: bool, most: int = 14) -> World:
+    """The world with receipts of the messages that it would send without them."""
     project = world.project
-    everything = [one._replace(ended=True) for one in world.partitions(project)]
-    sent = [one.dispatch_id for one in _messages(project, everything)]
+    sent = _messages(project, [one._replace(ended=True) for one in world.partitions(project)])
     if not sent:
         return world
-    says = st.sampled_from([*("delivered", "clicked", "failed") * 3, *RECEIPTS])
+    last = max(each.decision.decided_at for each in sent)
+    nobodys = f"{sent[0].dispatch_id[:24]}-send-fax"
     said = st.builds(
-        shop.receipt,
-        st.integers(0, 18).map(lambda n: world.base + n * UNIT),
-        says,
-        st.sampled_from([*sent * 4, f"{sent[0][:24]}-send-fax", "nobody's"]),
+        lambda dispatch, after, says, user, detail, id_: shop.receipt(
+            dispatch.decision.decided_at + after, says, dispatch.dispatch_id, user, detail, id_
+        ),
+        st.sampled_from(sent),
+        st.integers(-1, 6).map(lambda n: n * UNIT),
+        st.sampled_from([*("delivered", "clicked", "failed") * 3, *RECEIPTS]),
         st.sampled_from([None, None, None, *USERS]),
         st.sampled_from([None, "why"]),
         st.sampled_from([None, None, "r1"]),
     )
+    strange = st.builds(shop.receipt, st.just(last), st.just("failed"), st.sampled_from([nobodys, "nobody's"]))
     delays = st.sampled_from([0, 0, 0, 0, UNIT, 2 * UNIT, 4 * UNIT])
-    rows = draw(st.lists(st.tuples(said, delays), min_size=1, max_size=14))
+    rows = draw(st.lists(st.tuples(st.one_of(said, said, said, strange), delays), min_size=most // 4, max_size=most))
     bound = draw(st.sampled_from([0, UNIT]))
     ended = draw(st.booleans()) if open_ended else True
     log = (len(world.disorder) + 1, "0", as_read(rows), ended)

@@ -15,6 +15,12 @@ from flowops.core import shard
 from flowops.core.effects import LOSSES, Effects, dispatch_id
 from flowops.core.records import Micros
 
+ANY_WORLD = st.one_of(
+    strategies.worlds(open_ended=True),
+    strategies.answered_worlds(open_ended=True),
+    strategies.many_answers(open_ended=True),
+)
+
 
 @pytest.fixture(autouse=True, scope="module")
 def impatient() -> Iterator[None]:
@@ -48,13 +54,13 @@ def test_the_engine_says_what_the_model_says_before_all_input_has_ended(world: s
     both(world)
 
 
-@given(strategies.answered_worlds())
+@given(strategies.answered_worlds() | strategies.many_answers())
 def test_receipts_do_what_the_model_says(world: strategies.World) -> None:
     """S27, S40, S41: in disorder, repeated, without forerunners, contradicting each other, of nobody's messages."""
     both(world)
 
 
-@given(strategies.answered_worlds(open_ended=True))
+@given(strategies.answered_worlds(open_ended=True) | strategies.many_answers(open_ended=True))
 def test_receipts_do_what_the_model_says_before_all_input_has_ended(world: strategies.World) -> None:
     both(world)
 
@@ -77,7 +83,7 @@ def test_time_may_be_moved_on_beyond_the_end(world: strategies.World, further: i
     both(world, world.base + further * strategies.UNIT)
 
 
-@given(strategies.worlds(open_ended=True) | strategies.answered_worlds(open_ended=True), st.data())
+@given(ANY_WORLD, st.data())
 def test_no_way_of_cutting_and_mixing_the_input_changes_anything(world: strategies.World, data: st.DataObject) -> None:
     """S7: the outcome depends on the logs alone, not on how partitions interleave or on the size of batches."""
     project = world.project
@@ -90,7 +96,7 @@ def test_no_way_of_cutting_and_mixing_the_input_changes_anything(world: strategi
     driver.same(driver.outcome(engine.to_the_end()), driver.run(project, partitions))
 
 
-@given(strategies.worlds(open_ended=True) | strategies.answered_worlds(open_ended=True), st.data())
+@given(ANY_WORLD, st.data())
 def test_no_crash_changes_anything(world: strategies.World, data: st.DataObject) -> None:
     """S7: what is restored goes on as if nothing had happened, from frames of what changed and from whole ones."""
     project = world.project
@@ -114,7 +120,7 @@ def test_no_crash_changes_anything(world: strategies.World, data: st.DataObject)
     driver.same(driver.outcome(engine.to_the_end()), driver.run(project, partitions))
 
 
-@given(strategies.worlds(open_ended=True) | strategies.answered_worlds(open_ended=True))
+@given(ANY_WORLD)
 def test_the_attempts_add_up(world: strategies.World) -> None:
     """S22: each attempt is exactly one of lost, delivered, pending; each message has its dispatch, and no other."""
     project = world.project
