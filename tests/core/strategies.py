@@ -77,6 +77,7 @@ conditions = st.sampled_from([None, None, None, shop.AtLeast(2)])
 cities = st.sampled_from([None, None, shop.CityIs("x")])
 audiences = st.sampled_from([None, None, shop.CityIs("x"), shop.InSegment(), shop.InSegment(not_staff=True)])
 AT_PUSH = (shop.PUSH, shop.PUSH, shop.SMS, shop.MAIL)
+FEW = ("delivered", "clicked", "failed", "failed", "expired", "displayed")
 ANSWERING = (shop.APP, shop.HOOK, shop.LETTER)
 REPEATS: tuple[Repeat, ...] = ("ignore", "restart", "parallel")
 CALENDAR: tuple[shop.Period, ...] = ("day", "week", "month")
@@ -234,30 +235,40 @@ def answered_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
 def many_answers(draw: st.DrawFn, *, open_ended: bool = False) -> World:
     """One user who consents and gets a lot, and what providers say of that; plans with caps and goals."""
     base = draw(st.sampled_from(BASES))
-    plans = draw(st.integers(1, 3))
+    plans = draw(st.integers(1, 2))
+    channels = draw(st.sampled_from([(shop.APP,), (shop.HOOK,), (shop.APP, shop.HOOK), (shop.APP, shop.LETTER)]))
+    credits_ = st.sampled_from(["every", "last", "first"])
+    orders = st.builds(shop.Aim, st.just(shop.On("order")), units, credits_, st.booleans())
+    clicks = st.builds(shop.Aim, st.just(shop.On("order")), units, receipt=st.sampled_from(["displayed", "clicked"]))
     planned = tuple(
         shop.Draft(
             f"plan{i}",
             trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
-            caps=tuple(draw(st.just([]) | st.lists(caps(plans), max_size=3))),
-            channel=draw(st.sampled_from(ANSWERING)),
-            aims=tuple(draw(st.lists(aims(receipts=True), max_size=2))),
-            expires=draw(units),
+            caps=tuple(draw(st.lists(caps(plans), min_size=1, max_size=2))),
+            channel=draw(st.sampled_from(channels)),
+            aims=tuple(draw(st.lists(orders | clicks, max_size=2))),
+            expires=UNIT,
         )
         for i in range(plans)
     )
-    seen = draw(st.lists(st.tuples(st.integers(0, 16), st.sampled_from(["view", "view", "order"])), min_size=3))
-    rows = tuple(shop.event(base + n * UNIT, name, id=f"e{i}") for i, (n, name) in enumerate(sorted(seen)))
-    told = (shop.profile(None, ok=True), *draw(st.lists(updates(st.just(base + 5 * UNIT), (shop.USER,)), max_size=1)))
-    for draft in planned:
-        if draft.channel == shop.LETTER:  # where it is an opt-out
-            told = (shop.profile(None, ok=False), *told[1:])
-    world = World(base, planned, (0,), 0, ((0, "0", rows, True), (1, "0", told, True)))
-    return draw(answers(world, open_ended=open_ended, most=40))
+    seen = st.tuples(st.integers(0, 16), st.sampled_from(["view", "view", "order"]))
+    events = sorted(draw(st.lists(seen, min_size=8, max_size=20)))
+    rows = [(shop.event(base + n * UNIT, name, id=f"e{i}"), 0) for i, (n, name) in enumerate(events)]
+    delays = st.sampled_from([UNIT, 3 * UNIT])
+    rows += [(rows[n][0], draw(delays)) for n in draw(st.lists(st.integers(0, 7), max_size=2))]  # S4, S9
+    consents = shop.LETTER not in channels  # where it is an opt-out
+    told = [shop.profile(None, ok=consents)]
+    told += [shop.profile(base + n * UNIT, ok=consents) for n in draw(st.lists(st.integers(4, 14), max_size=2))]
+    world = World(
+        base, planned, (0,), 0, ((0, "0", as_read(rows), True), (1, "0", as_read([(r, 0) for r in told]), True))
+    )
+    return draw(answers(world, open_ended=open_ended, most=30, says=draw(st.sampled_from([FEW, FEW, RECEIPTS]))))
 
 
 @st.composite
-def answers(draw: st.DrawFn, world: World, *, open_ended: bool, most: int = 14) -> World:
+def answers(
+    draw: st.DrawFn, world: World, *, open_ended: bool, most: int = 14, says: tuple[str, ...] = (*FEW, *RECEIPTS)
+) -> World:
     """The world with receipts of the messages that it would send without them."""
     project = world.project
     sent = _messages(project, [one._replace(ended=True) for one in world.partitions(project)])
@@ -271,7 +282,7 @@ def answers(draw: st.DrawFn, world: World, *, open_ended: bool, most: int = 14) 
         ),
         st.sampled_from(sent),
         st.integers(-1, 6).map(lambda n: n * UNIT),
-        st.sampled_from([*("delivered", "clicked", "failed") * 3, *RECEIPTS]),
+        st.sampled_from(says),
         st.sampled_from([None, None, None, *USERS]),
         st.sampled_from([None, "why"]),
         st.sampled_from([None, None, "r1"]),
