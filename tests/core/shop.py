@@ -233,7 +233,7 @@ CHANNELS = (
     Channel(1, "sms", address=2, opt_in=1, opt_out=None, cost=0.05),
     Channel(2, "mail", address=2, opt_in=None, opt_out=1, cost=0.01),
     Channel(3, "app", None, None, None, None, undelivered_after=HOUR, confirms=True, remembered=SHORTLY),
-    Channel(4, "hook", None, opt_in=1, opt_out=None, cost=None, confirms=True, remembered=SHORTLY),
+    Channel(4, "hook", None, opt_in=1, opt_out=None, cost=None, confirms=True, remembered=30 * MINUTE),
     Channel(5, "letter", None, None, 1, None, undelivered_after=2 * HOUR, confirms=True, remembered=SHORTLY),
 )
 PUSH, SMS, MAIL, APP, HOOK, LETTER = range(6)

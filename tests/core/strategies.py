@@ -78,6 +78,7 @@ cities = st.sampled_from([None, None, shop.CityIs("x")])
 audiences = st.sampled_from([None, None, shop.CityIs("x"), shop.InSegment(), shop.InSegment(not_staff=True)])
 AT_PUSH = (shop.PUSH, shop.PUSH, shop.SMS, shop.MAIL)
 FEW = ("delivered", "clicked", "failed", "failed", "expired", "displayed")
+QUITS = ("delivered", "unsubscribed", "complained")
 ANSWERING = (shop.APP, shop.HOOK, shop.LETTER)
 REPEATS: tuple[Repeat, ...] = ("ignore", "restart", "parallel")
 CALENDAR: tuple[shop.Period, ...] = ("day", "week", "month")
@@ -244,9 +245,9 @@ def many_answers(draw: st.DrawFn, *, open_ended: bool = False) -> World:
         shop.Draft(
             f"plan{i}",
             trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
-            caps=tuple(draw(st.lists(caps(plans), min_size=1, max_size=2))),
+            caps=tuple(draw(st.lists(caps(plans), min_size=min(i, 1), max_size=2))),
             channel=draw(st.sampled_from(channels)),
-            aims=tuple(draw(st.lists(orders | clicks, max_size=2))),
+            aims=tuple(draw(st.lists(orders | clicks, min_size=1, max_size=2))),
             expires=UNIT,
         )
         for i in range(plans)
@@ -258,11 +259,11 @@ def many_answers(draw: st.DrawFn, *, open_ended: bool = False) -> World:
     rows += [(rows[n][0], draw(delays)) for n in draw(st.lists(st.integers(0, 7), max_size=2))]  # S4, S9
     consents = shop.LETTER not in channels  # where it is an opt-out
     told = [shop.profile(None, ok=consents)]
-    told += [shop.profile(base + n * UNIT, ok=consents) for n in draw(st.lists(st.integers(4, 14), max_size=2))]
+    told += [shop.profile(base + n * UNIT, ok=consents) for n in draw(st.lists(st.integers(4, 14), max_size=3))]
     world = World(
         base, planned, (0,), 0, ((0, "0", as_read(rows), True), (1, "0", as_read([(r, 0) for r in told]), True))
     )
-    return draw(answers(world, open_ended=open_ended, most=30, says=draw(st.sampled_from([FEW, FEW, RECEIPTS]))))
+    return draw(answers(world, open_ended=open_ended, most=30, says=draw(st.sampled_from([FEW, FEW, QUITS, RECEIPTS]))))
 
 
 @st.composite
@@ -288,7 +289,7 @@ def answers(
         st.sampled_from([None, None, "r1"]),
     )
     strange = st.builds(shop.receipt, st.just(last), st.just("failed"), st.sampled_from([nobodys, "nobody's"]))
-    delays = st.sampled_from([0, 0, 0, 0, UNIT, 2 * UNIT, 4 * UNIT])
+    delays = st.sampled_from([0, 0, 0, UNIT, 2 * UNIT, 4 * UNIT])
     rows = draw(st.lists(st.tuples(st.one_of(said, said, said, strange), delays), min_size=most // 4, max_size=most))
     bound = draw(st.sampled_from([0, UNIT]))
     ended = draw(st.booleans()) if open_ended else True

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from flowops.core.plan import SEGMENT, Source
 from flowops.core.records import (
     ENDED,
+    LEAVE,
     NO_WATERMARK,
     POSITION_BITS,
     PROFILE,
@@ -38,9 +39,6 @@ Told: TypeAlias = tuple[int, Values, tuple[int, ...]]
 
 Tell: TypeAlias = Callable[[Any], "Told | None"]
 """A row -> what it tells, or None if nobody wants to know."""
-
-LEAVE = "leave"
-"""The action of a segments source that ends a membership; any other begins one."""
 
 
 class Intake:

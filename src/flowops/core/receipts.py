@@ -33,9 +33,6 @@ WITHDRAWALS: Final = frozenset({"unsubscribed", "complained"})
 RECEIPTS: Final = ("accepted", *FAILURES, *REACHED, "unsubscribed", "complained", "recalled")
 """All that a receipt may say."""
 
-GOALS: Final = ("displayed", "clicked")
-"""What a receipt may say to attain a goal."""
-
 
 def remember(channel: Channel, decided_at: Micros, expires_at: Micros) -> tuple[str, Micros, Micros | None]:
     """(stage, until when it is remembered, when it counts as undelivered) of a message just sent."""

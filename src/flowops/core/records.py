@@ -49,6 +49,10 @@ RECEIPT: tuple[int, ...] = (-2,)
 """`hits` of a receipt (S40); its `values` are (dispatch id, receipt, detail), and `user_id` may be empty."""
 
 
+ENTER, LEAVE = ACTIONS = ("enter", "leave")
+"""What a record of a segments source may say; one that says neither enters."""
+
+
 class DeadLetter(NamedTuple):
     """A record that could not be read (S3). `sample` is its beginning, at most 200 characters."""
 

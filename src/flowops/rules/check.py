@@ -5,10 +5,12 @@ What was checked is kept beside the plan, so that `flowops.rules.compile` never 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowops.core.plan import SEGMENT
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
 from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition
@@ -41,9 +43,9 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A goal's event, and what it is worth."""
+    """A goal's event, and what it is worth; no event where a receipt attains it."""
 
-    heard: Heard
+    heard: Heard | None
     value: Checked | None
 
 
@@ -66,10 +68,13 @@ class CheckedPlan:
         """The properties that make instances."""
         return self.file.trigger.key or []
 
+    def heard(self) -> list[Heard]:
+        """All events that the plan listens to."""
+        return [self.start, *self.others, *(aim.heard for aim in self.aims if aim.heard is not None)]
+
     def conditions(self) -> list[Checked]:
         """All expressions of the plan that the shard evaluates."""
-        heard = [self.start, *self.others, *(aim.heard for aim in self.aims)]
-        parts = [part for each in heard for part in each.rest]
+        parts = [part for each in self.heard() for part in each.rest]
         return [*parts, *self.audience, *(aim.value for aim in self.aims if aim.value is not None)]
 
     def references(self) -> set[tuple[str, ...]]:
@@ -215,7 +220,9 @@ class PlanChecker:
     def condition_of(self, block: Audience) -> tuple[Checked, ...]:
         """The whole audience as one condition; none where a part of it was wrong."""
         try:
-            return check_condition(_written(block), self._audience_scope).conjuncts()
+            names: dict[str, Type] = {SEGMENT + name: "boolean" for _, name in segments_of(block, ())}
+            scope = dataclasses.replace(self._audience_scope, user={**self.user, **names})
+            return check_condition(_written(block), scope).conjuncts()
         except ExpressionError:
             return ()
 
@@ -237,6 +244,10 @@ class PlanChecker:
             if goal.goal in names:
                 self.document.report("FO309", (*loc, "goal"), f"the goal `{goal.goal}` is there twice")
             names.add(goal.goal)
+            if goal.event is None:
+                self.receipts(loc)
+                checked.aims.append(Aim(None, None))
+                continue
             scope = Scope({}, steps=steps, user=self.user, variant=variant, zone=self.zone)
             heard = self.heard(loc, goal.event, goal.where, scope)
             value = None
@@ -247,6 +258,15 @@ class PlanChecker:
                     what = f"a value must be a number, this is {value.type}"
                     self.document.report("FO405", (*loc, "value"), what, goal.value)
             checked.aims.append(Aim(heard, value))
+
+    def receipts(self, loc: Loc) -> None:
+        """A goal by a receipt needs a channel from which receipts come."""
+        name = self.plan.send.channel
+        channel = self.project.channels.get(name)
+        if channel is not None and not channel.confirms:
+            what = f"no receipt comes back from the channel `{name}`, so this goal is never attained"
+            hint = "`receipts: {undelivered_after: 1h}` on the channel, or a goal by an event"
+            self.document.report("FO313", (*loc, "receipt"), what, hint=hint)
 
     def content(self, checked: CheckedPlan, steps: Mapping[str, Mapping[str, Type]]) -> None:
         """Check the channel, the variants and each text of the content."""
@@ -339,7 +359,25 @@ def _texts(document: Document, loc: Loc, value: Any) -> dict[str, _Text]:
     return texts
 
 
+def segments_of(block: Audience, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """The segments that an audience names, each at its place."""
+    for key, names in (("segments", block.segments), ("not_segments", block.not_segments)):
+        for number, name in enumerate(names or []):
+            yield (*loc, key, number), name
+    for number, each in enumerate(block.any or []):
+        yield from segments_of(each, (*loc, "any", number))
+
+
 def _written(block: Audience) -> str:
-    if block.where is not None:
-        return f"({block.where})"
-    return "(" + " or ".join(_written(each) for each in block.any or []) + ")"
+    """The audience as one condition. A segment is an attribute that is true, false where left, or unknown."""
+    if block.any:
+        return "(" + " or ".join(_written(each) for each in block.any) + ")"
+    parts = [] if block.where is None else [f"({block.where})"]
+    parts += [f"{_attribute(name)} is true" for name in block.segments or []]
+    parts += [f"{_attribute(name)} is not true" for name in block.not_segments or []]
+    return "(" + " and ".join(parts) + ")"
+
+
+def _attribute(segment: str) -> str:
+    name = (SEGMENT + segment).replace('"', '""')
+    return f'user."{name}"'

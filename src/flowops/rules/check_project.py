@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flowops.rules.check import ANY, CheckedPlan
+from flowops.rules.check import ANY, CheckedPlan, segments_of
 from flowops.rules.compile import in_scope, used_attributes, used_properties
 from flowops.rules.document import Document, Loc
 from flowops.rules.guess import one_of
 from flowops.rules.inputs import Inputs
 from flowops.rules.mapping import SourceLayout, events_of
 from flowops.rules.schema_project import Cap, ProjectFile, Scope
+
+_TOLD = {"receipts": ("dispatch_id", "receipt", "detail"), "segments": ("segment", "action")}
+"""Fields of sources that are neither events nor profiles, beside `user_id`, `event_id` and `ts`."""
 
 
 def check_declarations(project: ProjectFile, document: Document) -> None:
@@ -21,6 +24,8 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
             hint = one_of(source.event, project.events)
             document.report("FO302", (*loc, "event"), f"the event `{source.event}` is not declared", hint=hint)
         declared: set[str] = set(project.profile)
+        if source.kind in _TOLD:
+            declared = set(_TOLD[source.kind])
         if source.kind == "events":
             declared = {
                 name for event in events_of(source, project.events) for name in project.events[event].properties
@@ -28,9 +33,12 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
         for field in source.mapping.others:
             if field not in declared:
                 known = ["user_id", "event", "event_id", "ts", "properties", *sorted(declared)]
-                what = "attribute of the profile" if source.kind == "profiles" else "property of its events"
+                if source.kind in _TOLD:
+                    known = ["user_id", "event_id", "ts", *sorted(declared)]
+                whose = {"profiles": " and no attribute of the profile", "events": " and no property of its events"}
+                what = whose.get(source.kind, f" of a {source.kind} source")
                 document.report_key(
-                    "FO101", (*loc, "fields", field), f"`{field}` is no field and no {what}", hint=one_of(field, known)
+                    "FO101", (*loc, "fields", field), f"`{field}` is no field{what}", hint=one_of(field, known)
                 )
     files: dict[str, str] = {}
     for name, channel in project.channels.items():
@@ -137,7 +145,7 @@ def check_supply(
         trigger = plan.file.trigger
         heard: list[tuple[Loc, str]] = [(("trigger", "event"), trigger.event)]
         heard += [(("trigger", "without", n, "event"), other.event) for n, other in enumerate(plan.others)]
-        heard += [(("goals", n, "event"), aim.heard.event) for n, aim in enumerate(plan.aims)]
+        heard += [(("goals", n, "event"), aim.heard.event) for n, aim in enumerate(plan.aims) if aim.heard]
         for loc, event in heard:
             if event != ANY and not any(events_of(source, [event]) for source in project.sources.values()):
                 made = sorted({source.event for source in project.sources.values() if source.event})
@@ -161,9 +169,43 @@ def check_supply(
                     document.report("FO311", ("events", event, "properties", prop), what, hint="one name, one type")
     givers = [name for name, source in project.sources.items() if source.kind == "profiles"]
     for name in used_attributes(project, plans):
-        if not any(_may_have(inputs[giver], layouts[giver], name) for giver in givers):
+        if name in project.profile and not any(_may_have(inputs[giver], layouts[giver], name) for giver in givers):
             what = f"plans use `user.{name}`, but no profiles source gives it: it is always NULL"
             document.report("FO506", ("profile", name), what, hint="add a source with `kind: profiles`")
+
+
+def check_segments(
+    project: ProjectFile,
+    plans: Sequence[CheckedPlan],
+    inputs: Mapping[str, Inputs],
+    layouts: Mapping[str, SourceLayout],
+) -> None:
+    """Every segment that an audience names must come from somewhere, as far as that can be known."""
+    known: set[str] = set()
+    for name, source in project.sources.items():
+        if source.kind != "segments":
+            continue
+        found = {source.segment} if source.segment else inputs[name].values(layouts[name].event_path)
+        if found is None:
+            return
+        known |= found
+    for plan in plans:
+        audience = plan.file.audience
+        for loc, segment in segments_of(audience, ("audience",)) if audience else ():
+            if segment not in known:
+                hint = one_of(segment, sorted(known)) if known else "add a source with `kind: segments`"
+                plan.document.report("FO312", loc, f"no source gives the segment `{segment}`", hint=hint)
+
+
+def check_receipts(project: ProjectFile, document: Document, plans: Sequence[CheckedPlan]) -> None:
+    """A channel that waits for receipts needs a source of them."""
+    if any(source.kind == "receipts" for source in project.sources.values()):
+        return
+    used = {plan.file.send.channel for plan in plans}
+    for name, channel in project.channels.items():
+        if name in used and channel.undelivered_after is not None:
+            what = f"`{name}` waits for receipts, but no source gives any: every message counts as undelivered"
+            document.report("FO509", ("channels", name, "receipts"), what, hint="add a source with `kind: receipts`")
 
 
 def _may_have(inputs: Inputs, layout: SourceLayout, name: str) -> bool:

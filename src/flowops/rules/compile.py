@@ -15,7 +15,7 @@ from typing import Any
 
 from flowops.core import plan as core
 from flowops.core.records import BEFORE_ALL, ENDED
-from flowops.core.time import Zone
+from flowops.core.time import DAY, Zone
 from flowops.rules.check import ANY, CheckedPlan, Heard
 from flowops.rules.expressions import Checked, expression, predicate
 from flowops.rules.mapping import SourceLayout, columns_of, events_of
@@ -25,6 +25,9 @@ from flowops.rules.schema_project import Cap, ProjectFile, Quiet, Scope
 from flowops.rules.templates import renderer
 
 ALL_DAYS = frozenset(range(7))
+
+CLICK = core.Goal("clicked", 7 * DAY, None, "every", None, "clicked")
+"""The goal of a plan that declares none, on a channel that has receipts (S41)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     for other in plan.others:
         yield other, {*key, *_names(other.rest)}
     for aim in plan.aims:
+        if aim.heard is None:
+            continue
         yield aim.heard, {*_names(aim.heard.rest), *(aim.value.properties if aim.value else ())}
 
 
@@ -100,7 +105,8 @@ class _Compiler:
 
     def run(self) -> core.Project:
         plans = tuple(self._plan(index, plan) for index, plan in enumerate(self.plans))
-        zones = [name for name in self.attributes if self.project.profile[name].type == "zone"]
+        profile = self.project.profile
+        zones = [name for name in self.attributes if name in profile and profile[name].type == "zone"]
         return core.Project(
             name=self.project.project,
             zone=Zone(self.project.zone),
@@ -131,6 +137,8 @@ class _Compiler:
                     opt_in=self._attribute(consent.opt_in) if consent else None,
                     opt_out=self._attribute(consent.opt_out) if consent else None,
                     cost=channel.cost,
+                    undelivered_after=channel.undelivered_after,
+                    confirms=channel.confirms,
                 )
             )
         return tuple(channels)
@@ -142,6 +150,7 @@ class _Compiler:
             _Listening(aim.heard, index, "goal", number)
             for index, plan in enumerate(self.plans)
             for number, aim in enumerate(plan.aims)
+            if aim.heard is not None
         ]
         rest: list[_Listening] = []
         for index, plan in enumerate(self.plans):
@@ -179,7 +188,7 @@ class _Compiler:
             kind=source.kind,
             files=tuple(source.file),
             user_id=layout.user_id,
-            event=source.event,
+            event=source.event or source.segment,
             event_path=layout.event_path,
             event_id=layout.event_id,
             time=layout.time,
@@ -260,21 +269,16 @@ class _Compiler:
         return core.Step(step.step, channel, content, step.expires)
 
     def _goals(self, plan: CheckedPlan) -> tuple[core.Goal, ...]:
+        if not plan.aims and self.project.channels[plan.file.send.channel].undelivered_after is not None:
+            return (CLICK,)
         steps = {plan.step: plan.captured()}
-        return tuple(
-            core.Goal(
-                name=goal.goal,
-                window=goal.within,
-                value=expression(
-                    aim.value, event=self.tables.get(aim.heard.event, ()), steps=steps, user=self.attributes
-                )
-                if aim.value
-                else None,
-                credit=goal.credit,
-                target=float(goal.target) if goal.target is not None else None,
-            )
-            for goal, aim in zip(plan.file.goals, plan.aims, strict=True)
-        )
+        goals = []
+        for goal, aim in zip(plan.file.goals, plan.aims, strict=True):
+            event = () if aim.heard is None else self.tables.get(aim.heard.event, ())
+            value = expression(aim.value, event=event, steps=steps, user=self.attributes) if aim.value else None
+            target = float(goal.target) if goal.target is not None else None
+            goals.append(core.Goal(goal.goal, goal.within, value, goal.credit, target, goal.receipt))
+        return tuple(goals)
 
     # Versions
 
@@ -284,7 +288,7 @@ class _Compiler:
             str(variant): {name: template.text for name, template in fields.items()}
             for variant, fields in plan.content.items()
         }
-        events = {each.event for each in (plan.start, *plan.others, *(aim.heard for aim in plan.aims))}
+        events = {each.event for each in plan.heard()}
         declared = {name: event.properties for name, event in self.project.events.items() if name in events}
         return _digest(plan.file.model_dump(mode="json", exclude={"notes"}), project, texts, declared)[:8]
 

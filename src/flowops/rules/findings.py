@@ -83,6 +83,8 @@ _REGISTER = (
     Code("FO309", "error", "one name twice", "Two goals of a plan, or two channels' files, bear the same name."),
     Code("FO310", "error", "attribute of the wrong type", "An address is a string, a consent a boolean."),
     Code("FO311", "error", "one property, two types", "One source cannot read one column with two types."),
+    Code("FO312", "error", "segment that no source gives", "Small files are looked into; none has this segment."),
+    Code("FO313", "error", "goal by a receipt that never comes", "The channel has no receipts, so nobody attains it."),
     # Filters and content
     Code("FO401", "error", "filter that cannot be read", "The filter is not an expression of SQL as flowops knows it."),
     Code("FO402", "error", "unknown name in a filter", "Bare names are properties of the event at hand."),
@@ -115,6 +117,7 @@ _REGISTER = (
         "time of a profile not mapped",
         "Without `ts` under `fields` the updates hold from the start.",
     ),
+    Code("FO509", "warning", "receipts that no source gives", "A channel waits for receipts, and no source has any."),
     # Doubts
     Code(
         "FO601",

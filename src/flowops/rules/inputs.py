@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import zstandard
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 COMPRESSIONS = (".gz", ".zst")
 _LONGEST_HEADER = 1 << 20
+_LARGEST_LOOKED_AT = 1 << 20
 
 
 @dataclass(slots=True)
@@ -43,6 +45,18 @@ class Inputs:
     def may_have(self, column: str) -> bool:
         """Whether some file has the column, or could have it."""
         return self.open_ended or not self.columns or any(column in names for names in self.columns.values())
+
+    def values(self, path: tuple[str, ...]) -> set[str] | None:
+        """The texts that stand at `path` in the records; None where files are not small and plain enough to look."""
+        found: set[str] = set()
+        for file in self.files:
+            if file.suffix.lower() in COMPRESSIONS or file.stat().st_size > _LARGEST_LOOKED_AT:
+                return None
+            try:
+                found.update(_values(file, path))
+            except (OSError, ValueError, csv.Error):
+                return None  # what is wrong with the file, its reader says
+        return found if self.files else None
 
     def lacking(self, column: str) -> Path | None:
         """A file whose header lacks the column."""
@@ -113,6 +127,27 @@ def _look(inputs: Inputs, entry: int, path: Path) -> None:
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         hint = "the first line of a CSV names its columns" if kind == "csv" else "is it a Parquet file?"
         inputs.problems.append(Problem("FO502", entry, f"`{path.name}` cannot be read: {reason}", hint))
+
+
+def _values(file: Path, path: tuple[str, ...]) -> Iterator[str]:
+    kind = file_format(file)
+    if kind == "parquet":
+        import pyarrow.parquet  # noqa: PLC0415 - heavy, and only few projects have such files
+
+        yield from (str(each) for each in pyarrow.parquet.read_table(file, columns=[path[0]])[path[0]].to_pylist())
+        return
+    text = file.read_text(encoding="utf-8-sig")
+    if kind == "csv":
+        header = text.split("\n", 1)[0]
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+        yield from (row[".".join(path)] for row in rows if row.get(".".join(path)))
+        return
+    for line in text.splitlines():
+        value: object = json.loads(line) if line.strip() else None
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            yield str(value)
 
 
 def _parquet(path: Path) -> list[str]:

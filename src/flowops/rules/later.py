@@ -17,7 +17,7 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "channel": frozenset({"url", "headers", "topic"}),
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
-    "audience": frozenset({"segments", "not_segments", "did", "did_not"}),
+    "audience": frozenset({"did", "did_not"}),
     "trigger": frozenset(
         {
             "sequence", "all", "any", "inactive_for", "schedule", "enters", "leaves", "attribute", "date_of",
@@ -28,12 +28,11 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "step": frozenset(
         {"first", "each", "fallback_after", "coupon", "after", "until", "at_most", "when", "then", "else", "policy"}
     ),
-    "goal": frozenset({"receipt", "label"}),
+    "goal": frozenset({"label"}),
 }  # fmt: skip
 """Keys, by the place where they stand."""
 
 WORDS: Final[dict[str, frozenset[str]]] = {
-    "kind": frozenset({"segments", "receipts"}),
     "type": frozenset({"webhook", "kafka", "redis"}),
     "repeat": frozenset({"rearm", "always"}),
 }

@@ -10,7 +10,14 @@ from pathlib import Path
 from flowops.core.plan import Project
 from flowops.errors import ConfigError
 from flowops.rules.check import CheckedPlan, PlanChecker
-from flowops.rules.check_project import check_caps, check_declarations, check_inputs, check_supply
+from flowops.rules.check_project import (
+    check_caps,
+    check_declarations,
+    check_inputs,
+    check_receipts,
+    check_segments,
+    check_supply,
+)
 from flowops.rules.compile import compile_project
 from flowops.rules.config import Config, ConsoleChannel, FileChannel
 from flowops.rules.document import Document, read_document
@@ -79,6 +86,8 @@ class _Loading:
             if not self._wrong():
                 check_caps(file, document, plans)
                 check_supply(file, document, plans, inputs, layouts)
+                check_segments(file, plans, inputs, layouts)
+                check_receipts(file, document, plans)
             if not self._wrong():
                 project = compile_project(file, plans, list(layouts.values()))
                 config = self._config(file)

@@ -14,6 +14,10 @@ from flowops.rules.schema_project import ProjectFile, Source
 Path: TypeAlias = "tuple[str, ...]"
 
 
+TOLD: Mapping[str, tuple[str, ...]] = {"receipts": ("dispatch_id", "detail"), "segments": ("action",)}
+"""What a record of such a source holds beside who, what and when; `p0`, `p1` of its rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceLayout:
     """A source's mapping, resolved. `wanted` are the columns that it cannot do without, by the key that names them."""
@@ -40,20 +44,32 @@ def resolve(project: ProjectFile, name: str, source: Source, inputs: Inputs) -> 
     def path(text: str) -> Path:
         return (text,) if whole else tuple(text.split("."))
 
-    events = source.kind == "events"
-    wanted = [("user_id", path(fields.user_id or "user_id"))]
+    def renamed_path(name: str) -> Path:
+        return path(fields.others.get(name, name))
+
+    events, receipts, segments = (source.kind == kind for kind in ("events", "receipts", "segments"))
+    user_id = path(fields.user_id or "user_id")
+    wanted: list[tuple[str, Path]] = []
+    if fields.user_id is not None or not receipts:
+        wanted.append(("user_id", user_id))
     event_path: Path = ()
     if events and source.event is None:
         event_path = path(fields.event or "event")
         wanted.append(("event", event_path))
+    elif receipts:
+        event_path = renamed_path("receipt")
+        wanted += [("dispatch_id", renamed_path("dispatch_id")), ("receipt", event_path)]
+    elif segments and source.segment is None:
+        event_path = renamed_path("segment")
+        wanted.append(("segment", event_path))
     event_id: tuple[Path, ...] = ()
     if fields.event_id is not None:
         event_id = tuple(path(each) for each in fields.event_id)
         wanted += [("event_id", each) for each in event_id]
-    elif events and inputs.may_have("event_id"):
+    elif (events or receipts) and inputs.may_have("event_id"):
         event_id = (("event_id",),)
     time = TimeField(None, None, None)
-    if fields.ts is not None or events:
+    if fields.ts is not None or events or receipts or (segments and inputs.may_have("ts")):
         unit, zone = (fields.ts.unit, fields.ts.zone) if fields.ts else (None, None)
         time = TimeField(path(fields.ts.path if fields.ts else "ts"), unit, Zone(zone or project.zone))
         wanted.append(("ts", time.path or ()))
@@ -64,8 +80,8 @@ def resolve(project: ProjectFile, name: str, source: Source, inputs: Inputs) -> 
     elif events and not whole and inputs.may_have("properties"):
         properties = ("properties",)
     renamed = {key: path(text) for key, text in fields.others.items()}
-    wanted += list(renamed.items())
-    return SourceLayout(name, wanted[0][1], event_path, event_id, time, properties, renamed, tuple(wanted))
+    wanted += [each for each in renamed.items() if each not in wanted]
+    return SourceLayout(name, user_id, event_path, event_id, time, properties, renamed, tuple(wanted))
 
 
 def events_of(source: Source, events: Iterable[str]) -> list[str]:
@@ -82,7 +98,9 @@ def columns_of(
     source = project.sources[layout.name]
     types: dict[str, str] = {}
     if source.kind == "profiles":
-        types = {name: project.profile[name].type for name in attributes}
+        types = {name: project.profile[name].type for name in attributes if name in project.profile}
+    elif source.kind in TOLD:
+        types = dict.fromkeys(TOLD[source.kind], "string")
     else:
         for event in events_of(source, project.events):
             declared = project.events[event].properties

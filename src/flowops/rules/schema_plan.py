@@ -36,6 +36,9 @@ from flowops.rules.schema_project import Cap, Labels, Quiet
 Keys: TypeAlias = Annotated[list[Identifier], BeforeValidator(parse_texts), Field(min_length=1)]
 
 
+Segments: TypeAlias = Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)]
+
+
 class Dates(Model):
     """S20: `end` is included where it is a date."""
 
@@ -44,17 +47,21 @@ class Dates(Model):
 
 
 class Audience(Model):
-    """A condition over the profile, or several of which one is enough."""
+    """A condition over the profile and the segments; of the blocks under `any` one is enough."""
 
     place: ClassVar[Place] = "audience"
 
     where: Text | None = None
+    segments: Segments | None = None
+    not_segments: Segments | None = None
     any: list[Audience] | None = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if (self.where is None) == (self.any is None):
-            refuse("FO107", "an audience is `where`, or `any` of such blocks", "audience: {where: user.tier = 'gold'}")
+        conditions = (self.where, self.segments, self.not_segments)
+        if all(each is None for each in conditions) == (self.any is None):
+            what = "an audience is `where`, `segments` and `not_segments`, or `any` of such blocks"
+            refuse("FO107", what, "audience: {where: user.tier = 'gold'}")
         return self
 
 
@@ -182,12 +189,21 @@ class Goal(Model):
     place: ClassVar[Place] = "goal"
 
     goal: Name
-    event: Label
+    event: Label | None = None
+    receipt: Annotated[Literal["displayed", "clicked"], Word] | None = None
     where: Text | None = None
     within: GoalWindow
     value: Text | None = None
     target: Share | None = None
     credit: Annotated[Literal["every", "last", "first"], Word] = "every"
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.event is None) == (self.receipt is None):
+            refuse("FO107", "a goal is an `event` or a `receipt`", "event: order, or receipt: clicked")
+        if self.receipt is not None and (self.where or self.value):
+            refuse("FO107", "a goal by a receipt has no `where` and no `value`", "leave them out, or name an event")
+        return self
 
 
 def _quiet(value: Any) -> Any:

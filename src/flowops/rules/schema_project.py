@@ -21,6 +21,7 @@ from flowops.rules.fields import (
     Identifier,
     Label,
     Name,
+    Wait,
     Weekday,
     When,
     ZoneName,
@@ -89,14 +90,21 @@ class Source(Model):
     kind: Annotated[SourceKind, Word] = "events"
     file: Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)]
     event: EventName | None = None
+    segment: Label | None = None
     mapping: Annotated[Fields, Field(alias="fields")] = Fields()
     out_of_orderness: Duration = 5 * SECOND
     since: When | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.kind == "profiles" and self.event is not None:
-            refuse("FO107", "a profiles source has no `event`", "leave `event` out, or `kind: profiles`")
+        if self.kind != "events" and self.event is not None:
+            refuse("FO107", f"a {self.kind} source has no `event`", f"leave `event` out, or `kind: {self.kind}`")
+        if self.kind != "segments" and self.segment is not None:
+            refuse("FO107", f"`segment` is not for sources of {self.kind}", "`kind: segments`, or leave it out")
+        if self.segment is not None and "segment" in self.mapping.others:
+            refuse("FO107", "`segment` is the same for all records, or a column under `fields`", "one of the two")
+        if self.kind in ("segments", "receipts") and (self.mapping.event or self.mapping.properties):
+            refuse("FO107", f"records of {self.kind} have no `event` and no `properties`", "leave them out of `fields`")
         return self
 
 
@@ -134,6 +142,23 @@ class Consent(Model):
         return self
 
 
+class Receipts(Model):
+    """S40: how long a message waits for its receipts before it counts as undelivered."""
+
+    undelivered_after: Wait
+
+
+def _receipts(value: Any) -> Any:
+    if isinstance(value, str) and value != "assumed":
+        refuse("FO106", f"`{value}` is not understood here", "assumed, or {undelivered_after: 1h}")
+    return value
+
+
+ReceiptsOrAssumed: TypeAlias = Annotated[
+    Annotated[Receipts, Tag(MAPPING)] | Annotated[Literal["assumed"], Tag(TEXT)], Discriminator(text_or_mapping)
+]
+
+
 class Channel(Model):
     """A way to the user."""
 
@@ -144,7 +169,17 @@ class Channel(Model):
     address: Identifier | None = None
     cost: Cost | None = None
     consent: Consent | None = None
-    receipts: Annotated[Literal["assumed"], Word] = "assumed"
+    receipts: Annotated[ReceiptsOrAssumed, BeforeValidator(_receipts)] = "assumed"
+
+    @property
+    def undelivered_after(self) -> int | None:
+        """How long receipts are waited for; None where they are assumed."""
+        return self.receipts.undelivered_after if isinstance(self.receipts, Receipts) else None
+
+    @property
+    def confirms(self) -> bool:
+        """Whether results come back: from a provider, or by the receipts that are waited for."""
+        return self.undelivered_after is not None or self.type not in ("file", "console")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import repeat
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta
 
 from flowops.core.plan import Column, Source, TimeField
-from flowops.core.records import BEFORE_ALL, Row
+from flowops.core.receipts import RECEIPTS
+from flowops.core.records import ACTIONS, BEFORE_ALL, Row
 from flowops.sources.layout import Field, Layout, Path, Slot, Step, layout, slots
 from flowops.sources.values import FIRST, LAST, UNITS, Clock, Convert, UnfitError, converters, day_number
 
@@ -33,6 +34,8 @@ _WIDEN_AFTER = 64
 _STRICT: dict[str, Any] = {
     "id": Annotated[str, Meta(min_length=1)],
     "event_id": Annotated[str, Meta(min_length=1)] | None,
+    "receipt": Literal.__getitem__(RECEIPTS),
+    "action": Literal.__getitem__((*ACTIONS, None)),
     "string": str | None,
     "zone": str | None,
     "number": float | None,

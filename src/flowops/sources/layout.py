@@ -38,7 +38,7 @@ class Slot:
 
     attribute: str
     label: str
-    kind: str  # a type of the language, or `id`, `event_id`, `ts`
+    kind: str  # a type of the language, or `id`, `event_id`, `ts`, `receipt`, `action`
     paths: tuple[Path, ...]  # the first that the record carries
     absent: Any  # what the row has if the record does not carry it: None, or UNSET
     required: bool  # of every record
@@ -51,12 +51,22 @@ class Slot:
         return UnfitError(error.reason, f"{where}: {error.detail}")
 
 
+_EVENT = {"events": ("event", "id"), "segments": ("segment", "id"), "receipts": ("receipt", "receipt")}
+"""By kind of source: what a record's `event` is called, and its type."""
+
+
 def slots(source: Source) -> tuple[Slot, ...]:
     """What has to be decoded of a record of `source`, key fields first."""
-    profiles = source.kind == "profiles"
-    found = [Slot("user_id", "user_id", "id", (source.user_id,), UNSET, required=True, named=True)]
-    if not profiles and source.event is None:
-        found.append(Slot("event", "event", "id", (source.event_path,), UNSET, required=True, named=True))
+    receipts = source.kind == "receipts"
+    user = source.user_id
+    found = [
+        Slot("user_id", "user_id", "event_id", (user,), None, required=False, named=user != ("user_id",))
+        if receipts
+        else Slot("user_id", "user_id", "id", (user,), UNSET, required=True, named=True)
+    ]
+    if source.kind in _EVENT and source.event is None:
+        label, kind = _EVENT[source.kind]
+        found.append(Slot("event", label, kind, (source.event_path,), UNSET, required=True, named=True))
     if source.time.path is not None:
         found.append(Slot("ts", "ts", "ts", (source.time.path,), UNSET, required=True, named=True))
     single = len(source.event_id) == 1
@@ -66,9 +76,11 @@ def slots(source: Source) -> tuple[Slot, ...]:
     inside = source.properties_path or ()
     for column in source.columns:
         paths = (column.path, inside + column.path) if inside else (column.path,)
-        absent = UNSET if profiles else None
-        named = column.path != (column.name,)
-        found.append(Slot(column.attribute, column.name, column.type, paths, absent, required=False, named=named))
+        required = receipts and column.name == "dispatch_id"
+        absent = UNSET if source.kind == "profiles" or required else None
+        kind = "id" if required else "action" if source.kind == "segments" else column.type
+        named = required or column.path != (column.name,)
+        found.append(Slot(column.attribute, column.name, kind, paths, absent, required=required, named=named))
     return tuple(found)
 
 

@@ -24,7 +24,8 @@ from uuid import UUID
 
 import msgspec
 
-from flowops.core.records import Micros
+from flowops.core.receipts import RECEIPTS
+from flowops.core.records import ACTIONS, Micros
 from flowops.core.time import MINUTE, Zone, local_micros, to_micros
 
 Reason = Literal[
@@ -105,6 +106,22 @@ def as_id(value: Any) -> str:
 def as_optional_id(value: Any) -> str | None:
     """An event's id, or None where there is none."""
     return as_text(value) or None
+
+
+def as_receipt(value: Any) -> str:
+    """What a receipt says."""
+    text = as_id(value)
+    if text not in RECEIPTS:
+        unfit("bad_type", f"one of {', '.join(RECEIPTS)}", value)
+    return text
+
+
+def as_action(value: Any) -> str | None:
+    """Whether a user enters a segment or leaves it; None where that is left out, which means that it enters."""
+    text = as_text(value) or None
+    if text is not None and text not in ACTIONS:
+        unfit("bad_type", f"one of {', '.join(ACTIONS)}", value)
+    return text
 
 
 def as_number(value: Any) -> float | None:
@@ -276,10 +293,12 @@ def numeric_time(unit: Literal["s", "ms", "us"]) -> Convert:
 
 
 def converters(unit: Literal["s", "ms", "us"] | None, clock: Clock) -> dict[str, Convert]:
-    """The conversion of every type; `id`, `event_id` and `ts` are the key fields' own."""
+    """The conversion of every type; `id`, `event_id`, `receipt`, `action` and `ts` are of key fields."""
     return {
         "id": as_id,
         "event_id": as_optional_id,
+        "receipt": as_receipt,
+        "action": as_action,
         "ts": clock.as_iso if unit is None else numeric_time(unit),
         "string": as_text,
         "zone": as_text,
