@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import driver
 import pytest
 import strategies
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowops.core import shard
@@ -54,6 +54,7 @@ def test_the_engine_says_what_the_model_says_before_all_input_has_ended(world: s
     both(world)
 
 
+@settings(max_examples=2 * settings().max_examples)
 @given(strategies.many_answers())
 def test_many_receipts_do_what_the_model_says(world: strategies.World) -> None:
     """S24, S40, S41: give and take back, open and close."""

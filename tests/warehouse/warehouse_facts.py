@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flowops.core.effects import Decision, GoalEvent, dispatch_id
+from flowops.core.effects import Decision, GoalEvent, Receipt, StageChange, dispatch_id
 from flowops.warehouse.outcomes import connect, publish
 from flowops.warehouse.schema import PlanGoal, PlanVersion
 from flowops.warehouse.segments import Segments
@@ -59,6 +59,31 @@ def goal_event(**given: Any) -> GoalEvent:
     return GoalEvent(**fields)
 
 
+def change(**given: Any) -> StageChange:
+    fields: dict[str, Any] = {
+        "trigger_id": "t1",
+        "step": "main",
+        "channel": "push",
+        "change": 1,
+        "stage": "delivered",
+        "changed_at": NOON + 5 * MINUTE,
+        "detail": None,
+    }
+    return StageChange(**(fields | given))
+
+
+def receipt(**given: Any) -> Receipt:
+    fields: dict[str, Any] = {
+        "dispatch_id": dispatch_id("t1", "main", "push"),
+        "receipt": "clicked",
+        "received_at": NOON + 5 * MINUTE,
+        "user_id": None,
+        "event_id": "back/0:0",
+        "detail": None,
+    }
+    return Receipt(**(fields | given))
+
+
 def plan_version(**given: Any) -> PlanVersion:
     fields: dict[str, Any] = {
         "plan": "reminder",
@@ -81,6 +106,7 @@ def plan_goal(**given: Any) -> PlanGoal:
         "goal_window": 60 * MINUTE,
         "credit": "every",
         "target": 0.15,
+        "receipt": None,
     }
     return PlanGoal(**(fields | given))
 

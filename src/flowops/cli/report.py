@@ -171,17 +171,17 @@ def _lift(rows: Sequence[Attainment]) -> RenderableType:
 
 
 def _totals(rows: Sequence[Totals], *, wide: bool) -> RenderableType:
-    if wide:
-        headings = ["plan", "name", "tasks", "triggers", "users", "attempts", "delivered", "lost", "pending"]
-        cells = [[row.plan, row.name or "", *(f"{figure:,}" for figure in row[2:])] for row in rows]
-        return _table("Attempts", headings, cells, 2)
-    headings = ["plan", "triggers", "attempts", "delivered", "lost", "pending"]
-    return _table(
-        "Attempts",
-        headings,
-        [[r.plan, *(f"{n:,}" for n in (r.triggers, r.attempts, r.delivered, r.lost, r.pending))] for r in rows],
-        1,
-    )
+    figures = ["tasks", "triggers", "users", "attempts", "delivered", "lost", "pending"]
+    if not wide:
+        figures = ["triggers", "attempts", "delivered", "lost", "pending"]
+    if any(row.displayed for row in rows):  # some channel has receipts
+        figures[figures.index("lost") : figures.index("lost")] = ["displayed", "clicked"] if wide else ["clicked"]
+    headings = ["plan", "name", *figures] if wide else ["plan", *figures]
+    cells = [
+        [row.plan, *([row.name or ""] if wide else []), *(f"{getattr(row, figure):,}" for figure in figures)]
+        for row in rows
+    ]
+    return _table("Attempts", headings, cells, 2 if wide else 1)
 
 
 def _losses(rows: Sequence[Loss]) -> RenderableType:

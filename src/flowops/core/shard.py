@@ -349,9 +349,9 @@ class Shard:
             user.instances.append(held)
             return
         if verdict.stage == DELIVERED:
-            self._deliver(plan, user, profile, decision, now)
             if plan.step.channel.confirms:
                 self._remember(plan, user_id, user, instance, decision)
+            self._deliver(plan, user, profile, decision, now)
         if plan.goals and decision.stage in (DELIVERED, HOLDOUT):
             held_out = decision.stage == HOLDOUT
             day, captured = decision.day, instance.captured

@@ -98,7 +98,7 @@ class Source(Model):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.kind != "events" and self.event is not None:
-            refuse("FO107", f"a {self.kind} source has no `event`", f"leave `event` out, or `kind: {self.kind}`")
+            refuse("FO107", f"a {self.kind} source has no `event`", "leave `event` out, or `kind: events`")
         if self.kind != "segments" and self.segment is not None:
             refuse("FO107", f"`segment` is not for sources of {self.kind}", "`kind: segments`, or leave it out")
         if self.segment is not None and "segment" in self.mapping.others:

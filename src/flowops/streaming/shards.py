@@ -117,6 +117,8 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
             ToWarehouse(relation, _columns(rows))
             for relation, rows in (
                 ("decisions", effects.decisions),
+                ("stage_changes", effects.stages),
+                ("receipt_facts", effects.receipts),
                 ("goal_facts", effects.goals),
                 ("late", effects.late),
                 ("dead_letters", effects.dead),

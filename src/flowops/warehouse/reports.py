@@ -43,7 +43,10 @@ class Loss(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """A plan's sums. `attempts` = `lost` + `delivered` + `pending` (S22)."""
+    """A plan's sums. `attempts` = `lost` + `delivered` + `pending` (S22).
+
+    `displayed` and `clicked` are users per task and channel, summed (S50).
+    """
 
     plan: str
     name: str | None
@@ -54,6 +57,8 @@ class Totals(NamedTuple):
     delivered: int
     lost: int
     pending: int
+    displayed: int
+    clicked: int
 
 
 class Waiting(NamedTuple):
@@ -125,10 +130,14 @@ def totals(connection: duckdb.DuckDBPyConnection, plan: str | None = None) -> li
              summed as (
                  select plan, sum(attempts)::bigint as attempts, sum(delivered)::bigint as delivered,
                         sum(lost)::bigint as lost, sum(pending)::bigint as pending
-                 from balance group by plan)
+                 from balance group by plan),
+             reached as (
+                 select plan, sum(displayed)::bigint as displayed, sum(clicked)::bigint as clicked
+                 from reach group by plan)
              select plan, name, coalesce(tasks, 0), coalesce(triggers, 0), coalesce(users, 0), coalesce(attempts, 0),
-                    coalesce(delivered, 0), coalesce(lost, 0), coalesce(pending, 0)
-             from names full join counted using (plan) full join summed using (plan)
+                    coalesce(delivered, 0), coalesce(lost, 0), coalesce(pending, 0),
+                    coalesce(displayed, 0), coalesce(clicked, 0)
+             from names full join counted using (plan) full join summed using (plan) full join reached using (plan)
              where $plan is null or plan = $plan order by plan"""
     return _rows(connection, Totals, sql, plan)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 import pyarrow as pa
 
-from flowops.core.effects import Decision, GoalEvent, Ids, Label, Pending, Text, Time
+from flowops.core.effects import Decision, GoalEvent, Ids, Label, Pending, Receipt, StageChange, Text, Time
 from flowops.core.plan import Project
 from flowops.core.records import DeadLetter, LateRecord, Micros
 from flowops.errors import RunError
@@ -37,6 +37,7 @@ class PlanGoal(NamedTuple):
     goal_window: int  # microseconds
     credit: Label
     target: float | None
+    receipt: Label | None  # the receipt that attains it; None: an event
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,8 @@ STATEMENT = Column("statement", STORAGE["int"])
 
 _FACTS: Mapping[str, type] = {
     "decisions": Decision,
+    "stage_changes": StageChange,
+    "receipt_facts": Receipt,
     "goal_facts": GoalEvent,
     "late": LateRecord,
     "dead_letters": DeadLetter,
@@ -184,7 +187,7 @@ def plan_facts(project: Project, published_at: Micros | None) -> dict[str, list[
             for p in project.plans
         ],
         "plan_goals": [
-            PlanGoal(plan.id, plan.version, goal.name, goal.window, goal.credit, goal.target)
+            PlanGoal(plan.id, plan.version, goal.name, goal.window, goal.credit, goal.target, goal.receipt)
             for plan in project.plans
             for goal in plan.goals
         ],

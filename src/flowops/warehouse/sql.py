@@ -32,8 +32,13 @@ def relation_view(relation: Relation, files: Iterable[Path]) -> str:
     return f"create or replace view facts.{relation.name} as {body}"
 
 
-_SENT = "('delivered', 'send_failed', 'undelivered')"
-"""Stages of attempts for which a command went out."""
+_SENT = "('sent', 'delivered', 'send_failed', 'undelivered')"
+"""Stages of attempts of which the message went out; what expired did not."""
+
+_COMMANDED = "('sent', 'delivered')"
+"""Stages that a decision leaves an attempt in for which there is a command."""
+
+_PENDING = "('held', 'sent')"
 
 _LOST = "(" + ", ".join(quote(stage) for stage in LOSSES) + ")"
 
@@ -41,7 +46,7 @@ VIEWS: Mapping[str, str] = {
     # The decisions that still stand. One is replaced by a later one of the same attempt; and a held one by any later
     # decision on its trigger that is about the same step or that ended the trigger before a channel was considered.
     # Only a trigger decided more than once has rows with an attempt above 0, so the side searched is small.
-    "facts.standing": """
+    "facts.decided": """
         select d.*, d.plan || '@' || d.day as task
         from facts.decisions d anti join (
             select trigger_id, attempt, step, channel from facts.decisions where attempt > 0) later
@@ -49,13 +54,28 @@ VIEWS: Mapping[str, str] = {
            and (later.step is not distinct from d.step and later.channel is not distinct from d.channel
                 or d.stage = 'held' and (d.step is null or later.step is null or later.step = d.step))
     """,
+    # What became of a message since it was sent: of each, its last change. Most projects have none.
+    "facts.last_changes": """
+        select trigger_id, step, channel, arg_max(stage, change) as stage, max(change) as change,
+               arg_max(changed_at, change) as changed_at, arg_max(detail, change) as detail
+        from facts.stage_changes
+        group by trigger_id, step, channel
+    """,
+    # Each attempt as it stands now; `stage_at` is when it came to its stage, `commanded` whether there is a command.
+    "facts.standing": f"""
+        select d.* exclude (stage, detail), coalesce(c.stage, d.stage) as stage,
+               case when c.stage is null then d.detail else c.detail end as detail,
+               coalesce(c.changed_at, d.decided_at) as stage_at, d.stage in {_COMMANDED} as commanded
+        from facts.decided d left join facts.last_changes c
+        on c.trigger_id = d.trigger_id and c.step = d.step and c.channel = d.channel and d.stage in {_COMMANDED}
+    """,
     "plans": """
         select distinct on (plan, version) plan, version, name, plan_group, owner, tags, zone, published_at
         from facts.plan_versions
         order by plan, version, published_at nulls first
     """,
     "plan_goals": """
-        select distinct plan, version, goal, to_microseconds(goal_window) as goal_window, credit, target
+        select distinct plan, version, goal, to_microseconds(goal_window) as goal_window, credit, target, receipt
         from facts.plan_goals
     """,
     # A plan sends one step on one channel, so of each trigger one decision stands.
@@ -64,27 +84,40 @@ VIEWS: Mapping[str, str] = {
                null::varchar as layer
         from facts.standing
     """,
-    "outcomes": """
-        select trigger_id, attempt, step, channel, trigger_id || '-' || step || '-' || channel as dispatch_id,
+    "outcomes": f"""
+        select trigger_id, attempt, 0 as change, step, channel,
+               trigger_id || '-' || step || '-' || channel as dispatch_id,
                plan, version, plan || '@' || day as task, day, user_id, stage, decided_at as ended_at, detail
         from facts.decisions
+        union all
+        select trigger_id, d.attempt, c.change, step, channel,
+               trigger_id || '-' || step || '-' || channel as dispatch_id,
+               d.plan, d.version, d.plan || '@' || d.day as task, d.day, d.user_id, c.stage, c.changed_at, c.detail
+        from facts.stage_changes c join facts.decisions d using (trigger_id, step, channel)
+        where d.stage in {_COMMANDED}
     """,
     "losses": f"""
         select trigger_id, attempt, step, channel, trigger_id || '-' || step || '-' || channel as dispatch_id,
-               plan, version, task, day, user_id, arm, variant, stage, decided_at as lost_at, detail
+               plan, version, task, day, user_id, arm, variant, stage, stage_at as lost_at, detail
         from facts.standing
         where stage in {_LOST}
     """,
-    "dispatches": f"""
+    "dispatches": """
         select trigger_id || '-' || step || '-' || channel as dispatch_id,
                trigger_id, plan, version, task, day, user_id, key, channel, step, arm, variant, stage,
                triggered_at, decided_at, expires_at, cost, null::varchar as coupon, content, evidence
         from facts.standing
-        where stage in {_SENT}
+        where commanded
     """,
-    "tasks": """
+    # A receipt names its dispatch and mostly nothing else; what the dispatch knows is taken from there.
+    "receipts": """
+        select r.dispatch_id, d.plan, d.task, coalesce(d.user_id, r.user_id) as user_id, d.channel, r.receipt,
+               r.received_at, r.detail, r.event_id
+        from facts.receipt_facts r left join dispatches d using (dispatch_id)
+    """,
+    "tasks": f"""
         select task, plan, max_by(version, (decided_at, version)) as version, day, min(triggered_at) as started_at,
-               case when bool_or(stage = 'held') or day = (select max(day) from facts.decisions)
+               case when bool_or(stage in {_PENDING}) or day = (select max(day) from facts.decisions)
                     then 'running' else 'completed' end as status,
                count(distinct user_id) as users
         from facts.standing
@@ -99,9 +132,12 @@ VIEWS: Mapping[str, str] = {
     "goals": """
         with events as (
             select plan, plan || '@' || day as task, day, user_id, goal, coalesce(arm = 'holdout', false) as held_out,
-                   event_id, bool_or(dispatch_id is not null) as delivered, min(attained_at) as attained_at,
+                   event_id, bool_or(dispatch_id is not null and lost is null) as delivered,
+                   min(attained_at) as attained_at,
                    bool_or(credited) as credited, max(value) filter (credited) as value
-            from facts.goal_facts
+            from facts.goal_facts left join (
+                select trigger_id || '-' || step || '-' || channel as dispatch_id, stage as lost
+                from facts.last_changes where stage <> 'delivered') using (dispatch_id)
             group by all)
         select plan, task, day, user_id, goal, held_out, bool_or(delivered) as delivered,
                min(attained_at) as attained_at, count(*) filter (credited) as orders, sum(value) as value,
@@ -120,8 +156,8 @@ VIEWS: Mapping[str, str] = {
             select u.plan, u.task, u.day, g.goal, max(g.target) as target,
                    count(distinct u.user_id) filter (u.sent) as sent,
                    count(distinct u.user_id) filter (u.delivered) as delivered,
-                   count(distinct u.user_id) filter (u.held_out) as held_out
-            from users u join (select distinct plan, version, goal, target from facts.plan_goals) g
+                   count(distinct u.user_id) filter (u.held_out and g.receipt is null) as held_out
+            from users u join (select distinct plan, version, goal, target, receipt from facts.plan_goals) g
                 using (plan, version)
             group by u.plan, u.task, u.day, g.goal),
         attained as (
@@ -139,6 +175,24 @@ VIEWS: Mapping[str, str] = {
                held_out, coalesce(held_out_attained, 0) as held_out_attained,
                coalesce(held_out_attained, 0) / nullif(held_out, 0) as held_out_rate, held_out_value
         from reached left join attained using (plan, task, goal)
+    """,
+    # How far the messages of a task got, in users (S50). What a receipt implies is counted with it.
+    "reach": f"""
+        with seen as (
+            select dispatch_id, bool_or(receipt in ('displayed', 'clicked')) as displayed,
+                   bool_or(receipt = 'clicked') as clicked
+            from facts.receipt_facts
+            where receipt in ('displayed', 'clicked')
+            group by dispatch_id)
+        select s.plan, s.task, s.day, s.channel,
+               count(distinct s.user_id) as sent,
+               count(distinct s.user_id) filter (s.stage = 'delivered') as delivered,
+               count(distinct s.user_id) filter (s.stage = 'delivered' and seen.displayed) as displayed,
+               count(distinct s.user_id) filter (s.stage = 'delivered' and seen.clicked) as clicked
+        from facts.standing s left join seen
+        on seen.dispatch_id = s.trigger_id || '-' || s.step || '-' || s.channel
+        where s.stage in {_SENT}
+        group by s.plan, s.task, s.day, s.channel
     """,
     "plan_attainment": """
         select plan, goal, count(*) as tasks, sum(sent)::bigint as sent, sum(delivered)::bigint as delivered,
@@ -165,7 +219,7 @@ VIEWS: Mapping[str, str] = {
             select plan, task, channel, day, count(distinct (trigger_id, coalesce(step, ''))) as attempts,
                    count(*) filter (stage in {_LOST}) as lost,
                    count(*) filter (stage = 'delivered') as delivered,
-                   count(*) filter (stage = 'held') as pending
+                   count(*) filter (stage in {_PENDING}) as pending
             from facts.standing
             group by plan, task, channel, day)
     """,
