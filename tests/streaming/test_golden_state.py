@@ -16,14 +16,14 @@ from project import write_project
 from flowops.core import state
 from flowops.core.records import ENDED, Batch
 from flowops.core.shard import Shard
-from flowops.core.state import DELAY, HELD, WAIT, Frame, Instance, User, Window, decode_frame, encode_frame
+from flowops.core.state import DELAY, HELD, WAIT, Frame, Instance, Sent, User, Window, decode_frame, encode_frame
 from flowops.core.timers import NEVER
 from flowops.streaming.job import load_job
 from flowops.streaming.statelog import ShardLog
 
 GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
 SHARD, GENERATION = 7, 3
-LENGTH = 660
+LENGTH = 817
 
 FLOWOPS = """\
 flowops: 1
@@ -38,6 +38,7 @@ events:
 profile: {city: string, vip: boolean}
 channels:
   push: {type: file, path: out/push.jsonl}
+  app: {type: file, path: out/app.jsonl, receipts: {undelivered_after: 1h}}
 caps: [{at_most: 2, per: 7d}]
 """
 
@@ -57,7 +58,7 @@ name: Is delayed, and comes once a week
 trigger: {event: order, delay: 10m}
 audience: {where: user.vip is null or user.vip}
 reentry: 7d
-send: {channel: push, content: {title: T, body: "{{ order.sku }}"}}
+send: {channel: app, content: {title: T, body: "{{ order.sku }}"}}
 """
 
 SECOND = 1_000_000
@@ -73,11 +74,28 @@ WAITING = User(
         Instance(HELD, 0, T - 720 * MINUTE, T + 1320 * MINUTE, T - 660 * MINUTE, 1, "B", ("e0", "é0"), ("B",)),
     ],
     sends=[(T - 7 * MINUTE, 0, 0)],
+    withdrawn=((1, T - 3 * MINUTE),),
 )
 DELAYED = User(
     armed=T + 5 * MINUTE,
     instances=[Instance(DELAY, 1, T - 5 * MINUTE, T + 5 * MINUTE, T - 5 * MINUTE, 0, None, ("e2",), ("C",))],
     entries=[(1, None, T - 8 * 1440 * MINUTE)],
+    sent=(
+        Sent(
+            plan=1,
+            trigger_id="07" + "a" * 22,
+            day=19103,
+            variant=None,
+            captured=("C",),
+            decided_at=T - 20 * MINUTE,
+            due=T + 40 * MINUTE,
+            until=T + 10 * 1440 * MINUTE,
+            stage="sent",
+            proven=False,
+            opened=False,
+            changes=0,
+        ),
+    ),
 )
 BUYING = User(
     armed=T + 30 * MINUTE,
@@ -111,6 +129,7 @@ FRAMES = [
         [
             (T + 3 * SECOND, (1 << 40) + 17, "buying", T + 3 * SECOND, "e9", (9.5, "A"), (0,)),
             (T + 4 * SECOND, 18, "waiting", T + 4 * SECOND, "p1", ((0, None), (1, False)), (-1,)),
+            (T + 5 * SECOND, 19, "", T + 5 * SECOND, "r1", ("07" + "a" * 22 + "-1-app", "clicked", None), (-2,)),
         ],
         {"gone": None, "delayed": as_bytes(DELAYED), "buying": as_bytes(BUYING)},
     ),
@@ -162,6 +181,7 @@ def test_a_shard_goes_on_from_the_golden_log(log: ShardLog, tmp_path: Path) -> N
     shard = Shard.restore(SHARD, load_job(project).project, 2, log.frames())
     assert [(row.user_id, row.plan, row.kind, row.since, row.due) for row in shard.pending()] == [
         ("delayed", "thanks", "delay", T - 5 * MINUTE, T + 5 * MINUTE),
+        ("delayed", "thanks", "sent", T - 20 * MINUTE, T + 40 * MINUTE),
         ("waiting", "reminder", "wait", T - 10 * MINUTE, T + 50 * MINUTE),
         ("waiting", "reminder", "held", T - 720 * MINUTE, T + 1320 * MINUTE),
     ]
@@ -171,12 +191,14 @@ def test_a_shard_goes_on_from_the_golden_log(log: ShardLog, tmp_path: Path) -> N
     assert [(row.user_id, row.goal, row.trigger_id, row.arm, row.value) for row in effects.goals] == [
         ("buying", "ordered", "t1", "treatment", 9.5),
         ("buying", "ordered", "t2", "holdout", 9.5),
+        ("delayed", "clicked", "07" + "a" * 22, None, None),
     ]
+    assert [(row.channel, row.change, row.stage) for row in effects.stages] == [("app", 1, "delivered")]
     assert [(row.plan, row.user_id, row.decided_at) for row in effects.decisions] == [
         ("thanks", "delayed", T + 5 * MINUTE),
         ("reminder", "waiting", T + 50 * MINUTE),
     ]
-    assert [row.kind for row in shard.pending()] == ["held"]
+    assert [row.kind for row in shard.pending()] == ["sent", "held"]
 
 
 if __name__ == "__main__":

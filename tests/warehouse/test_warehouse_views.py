@@ -7,7 +7,20 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from warehouse_facts import DAY, MINUTE, NOON, ask, columns, decision, goal_event, land, plan_goal, plan_version
+from warehouse_facts import (
+    DAY,
+    MINUTE,
+    NOON,
+    ask,
+    change,
+    columns,
+    decision,
+    goal_event,
+    land,
+    plan_goal,
+    plan_version,
+    receipt,
+)
 
 from flowops.core.effects import LOSSES, dispatch_id, task_id
 from flowops.warehouse.outcomes import connect, publish
@@ -17,6 +30,10 @@ from flowops.warehouse.segments import Segments
 properties = settings(
     max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+AFTER = ("expired", "send_failed", "undelivered")
+"""Losses of a message that was sent."""
 
 
 @st.composite
@@ -35,27 +52,46 @@ def decided_triggers(draw):
         for attempt in range(held):
             step, channel = draw(with_channel)
             rows.append(decision(**common, attempt=attempt, stage="held", step=step, channel=channel))
-        stage = draw(st.sampled_from(["delivered", *LOSSES] + ([] if held == 0 else [None])))
+        losses = [loss for loss in LOSSES if loss not in AFTER]
+        stage = draw(st.sampled_from(["delivered", "sent", "sent", *losses] + ([] if held == 0 else [None])))
         if stage is not None:
-            step, channel = ("main", "push") if stage == "delivered" else draw(with_channel)
+            step, channel = ("main", "push") if stage in ("delivered", "sent") else draw(with_channel)
             rows.append(decision(**common, attempt=held, stage=stage, step=step, channel=channel))
     return rows
 
 
+@st.composite
+def told_of(draw, rows):
+    """What became of the messages among `rows`: any number of changes of each."""
+    changes = []
+    for row in rows:
+        if row.stage in ("delivered", "sent"):
+            stages = draw(st.lists(st.sampled_from(["delivered", *AFTER]), max_size=3))
+            changes += [change(trigger_id=row.trigger_id, change=n, stage=s) for n, s in enumerate(stages, 1)]
+    return changes
+
+
 @properties
-@given(rows=decided_triggers(), cut=st.integers(0, 40))
-def test_attempts_are_losses_and_delivered_and_pending(tmp_path_factory, rows, cut):
-    """S22: each trigger of one step is one attempt, and what was decided of it last is what it is."""
+@given(st.data())
+def test_attempts_are_losses_and_delivered_and_pending(tmp_path_factory, data):
+    """S22: each trigger of one step is one attempt, and what was decided or heard of it last is what it is."""
+    rows = data.draw(decided_triggers())
+    changes = data.draw(told_of(rows))
+    cut = data.draw(st.integers(0, 40))
     folder = tmp_path_factory.mktemp("warehouse")
     segments = Segments(folder)
-    for part in (rows[:cut], rows[cut:]):
-        segments.add("decisions", columns(part))
+    for decided, told in ((rows[:cut], changes[:cut]), (rows[cut:], changes[cut:])):
+        segments.add("decisions", columns(decided))
+        segments.add("stage_changes", columns(told))
         segments.seal()
     publish(folder, segments.sealed)
     last = {row.trigger_id: row for row in rows}
+    commands = [r for r in last.values() if r.stage in ("delivered", "sent")]
+    for told in changes:
+        last[told.trigger_id] = last[told.trigger_id]._replace(stage=told.stage)
     expected = defaultdict(Counter)
     for row in last.values():
-        kind = {"held": "pending", "delivered": "delivered"}.get(row.stage, "lost")
+        kind = {"held": "pending", "sent": "pending", "delivered": "delivered"}.get(row.stage, "lost")
         expected[row.plan, task_id(row.plan, row.day), row.channel][kind] += 1
     with connect(folder) as connection:
         assert check_adds_up(connection) == []
@@ -63,9 +99,12 @@ def test_attempts_are_losses_and_delivered_and_pending(tmp_path_factory, rows, c
             "select plan, task, channel, attempts, lost, delivered, pending from balance"
         ).fetchall()
         lost = connection.execute("select trigger_id, stage, step, channel from losses").fetchall()
-        sent = connection.execute("select trigger_id, dispatch_id from dispatches").fetchall()
+        sent = connection.execute("select trigger_id, dispatch_id, stage from dispatches").fetchall()
         fired = connection.execute("select trigger_id from triggers").fetchall()
         outcomes = connection.execute("select count(*) from outcomes").fetchall()
+        latest = connection.execute(
+            "select trigger_id, arg_max(stage, (attempt, change)) from outcomes group by trigger_id"
+        ).fetchall()
     assert {row[:3]: row[3:] for row in balance} == {
         key: (counts.total(), counts["lost"], counts["delivered"], counts["pending"])
         for key, counts in expected.items()
@@ -73,12 +112,72 @@ def test_attempts_are_losses_and_delivered_and_pending(tmp_path_factory, rows, c
     assert Counter(lost) == Counter(
         (r.trigger_id, r.stage, r.step, r.channel) for r in last.values() if r.stage in LOSSES
     )
-    commands = [r for r in last.values() if r.stage in ("delivered", "send_failed", "undelivered")]
     assert Counter(sent) == Counter(
-        (r.trigger_id, dispatch_id(r.trigger_id, r.step, r.channel) if r.step else None) for r in commands
+        (r.trigger_id, dispatch_id(r.trigger_id, r.step, r.channel), last[r.trigger_id].stage) for r in commands
     )
     assert Counter(fired) == Counter((trigger,) for trigger in last)
-    assert outcomes == [(len(rows),)]
+    assert outcomes == [(len(rows) + len(changes),)]
+    assert dict(latest) == {trigger: row.stage for trigger, row in last.items()}
+
+
+def test_receipts_are_told_with_what_their_dispatch_knows(tmp_path):
+    """S40: also one of a dispatch that nobody knows is there, as it came."""
+    land(
+        tmp_path,
+        decisions=[decision()],
+        receipt_facts=[receipt(detail="ok"), receipt(dispatch_id="strange", receipt="failed", user_id="u9")],
+    )
+    query = "select dispatch_id, plan, task, user_id, channel, receipt, epoch_us(received_at), detail from receipts"
+    assert sorted(ask(tmp_path, query)) == [
+        ("strange", None, None, "u9", None, "failed", NOON + 5 * MINUTE, None),
+        ("t1-main-push", "reminder", "reminder@2022-04-21", "u1", "push", "clicked", NOON + 5 * MINUTE, "ok"),
+    ]
+
+
+def test_reach_counts_users_as_far_as_the_message_got(tmp_path):
+    """S50: distinct users; repeated receipts count once, and what one implies counts with it; failures do not count."""
+    users = {"t1": "u1", "t2": "u1", "t3": "u2", "t4": "u3", "t5": "u4", "t6": "u5"}
+    after = {"t1": "delivered", "t3": "delivered", "t4": "send_failed", "t5": "expired", "t6": "delivered"}
+    said = [("t1", "clicked"), ("t1", "clicked"), ("t3", "displayed"), ("t4", "clicked"), ("t6", "delivered")]
+    land(
+        tmp_path,
+        decisions=[decision(trigger_id=trigger, user_id=user, stage="sent") for trigger, user in users.items()],
+        stage_changes=[change(trigger_id=trigger, stage=stage) for trigger, stage in after.items()],
+        receipt_facts=[
+            receipt(dispatch_id=dispatch_id(trigger, "main", "push"), receipt=says) for trigger, says in said
+        ],
+    )
+    assert ask(tmp_path, "select plan, channel, sent, delivered, displayed, clicked from reach") == [
+        ("reminder", "push", 4, 3, 2, 1)
+    ]
+
+
+def test_what_a_lost_message_had_attained_counts_for_nothing(tmp_path):
+    """S41: its windows were open while it was assumed to have arrived; a rate is of those who got it."""
+    land(
+        tmp_path,
+        decisions=[decision(), decision(trigger_id="t2", user_id="u2")],
+        stage_changes=[change(stage="send_failed")],
+        goal_facts=[goal_event(), goal_event(trigger_id="t2", user_id="u2", event_id="o2")],
+        plan_goals=[plan_goal()],
+        plan_versions=[plan_version()],
+    )
+    assert ask(tmp_path, "select sent, delivered, attained, rate from attainment") == [(2, 1, 1, 1.0)]
+    assert ask(tmp_path, "select user_id, delivered from goals order by 1") == [("u1", False), ("u2", True)]
+
+
+def test_who_is_held_out_is_no_measure_of_clicks(tmp_path):
+    """S23: nobody clicks on what was not sent, so there is no lift."""
+    land(
+        tmp_path,
+        decisions=[decision(), decision(trigger_id="t2", user_id="u2", stage="holdout", arm="holdout")],
+        plan_goals=[plan_goal(), plan_goal(goal="clicked", receipt="clicked")],
+        plan_versions=[plan_version()],
+    )
+    assert ask(tmp_path, "select goal, held_out, held_out_rate, lift from plan_attainment order by 1") == [
+        ("clicked", 0, None, None),
+        ("ordered", 1, 0.0, 0.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -285,6 +384,7 @@ LANGUAGE = {
     "triggers": "trigger_id, plan, version, task, day, user_id, key, triggered_at, evidence, arm, variant, layer",
     "outcomes": "trigger_id, step, channel, dispatch_id, plan, version, task, day, user_id, stage, ended_at, detail",
     "losses": "trigger_id, step, channel, dispatch_id, plan, version, task, day, user_id, stage, lost_at, detail",
+    "receipts": "dispatch_id, plan, task, user_id, channel, receipt, received_at, detail",
     "dispatches": "dispatch_id, trigger_id, plan, version, task, day, user_id, channel, step, variant, triggered_at, "
     "decided_at, expires_at, cost, coupon, content, evidence",
     "goal_events": "plan, version, task, day, user_id, goal, trigger_id, dispatch_id, arm, event_id, attained_at, "
