@@ -245,7 +245,7 @@ def resumed_from(folder: Path) -> list[int]:
     return [epoch for _, epoch in sorted(starts.items())]
 
 
-RELATIONS = ("triggers", "outcomes", "dispatches", "goal_events", "late", "dead_letters", "pending")
+RELATIONS = ("triggers", "outcomes", "dispatches", "receipts", "goal_events", "late", "dead_letters", "pending")
 
 Outcomes = dict[str, tuple[int, str]]
 
