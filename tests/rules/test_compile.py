@@ -259,3 +259,75 @@ def test_a_version_changes_with_what_is_compiled_and_with_nothing_else(compile_:
     assert len({first[0], *(version for version, _ in changed)}) == 5
     other_input = versions(plan, project=[("data/web.csv", "data/web.cs[v]")])
     assert (other_input[0], other_input[1] != first[1]) == (first[0], True)
+
+
+RECEIPTS = [
+    ("  crm:", "  back: {kind: receipts, file: data/back.csv, fields: {receipt: says}}\n  crm:"),
+    ("address: token}", "address: token, receipts: {undelivered_after: 90m}}"),
+]
+BACK = {"data/back.csv": "dispatch_id,says,ts\n"}
+
+
+def test_a_channel_says_how_long_it_waits_for_receipts(compile_: Compile) -> None:
+    """S40."""
+    (push,) = compile_(simple("a")).channels
+    assert (push.undelivered_after, push.confirms) == (None, False)
+    project = compile_(simple("a"), project=RECEIPTS, files=BACK)
+    (push,) = project.channels
+    assert (push.undelivered_after, push.confirms) == (90 * MINUTE, True)
+    back = project.sources[1]
+    assert (back.kind, back.event_path, back.time.path) == ("receipts", ("says",), ("ts",))
+    assert [(column.name, column.path) for column in back.columns] == [
+        ("dispatch_id", ("dispatch_id",)),
+        ("detail", ("detail",)),
+    ]
+
+
+def test_without_a_goal_a_click_is_one_where_receipts_come_back(compile_: Compile) -> None:
+    """S41."""
+    assert compile_(simple("a")).plans[0].goals == ()
+    (goal,) = compile_(simple("a"), project=RECEIPTS, files=BACK).plans[0].goals
+    assert (goal.name, goal.receipt, goal.window) == ("clicked", "clicked", 7 * DAY)
+    more = "goals: [{goal: seen, receipt: displayed, within: 1h, target: 40%}, {goal: o, event: order, within: 1h}]\n"
+    project = compile_(simple("a", more), project=RECEIPTS, files=BACK)
+    assert [(each.name, each.receipt, each.target) for each in project.plans[0].goals] == [
+        ("seen", "displayed", 0.4),
+        ("o", None, None),
+    ]
+    assert [each.goal for each in project.listeners if isinstance(each, core.Attain)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"vip": True}, True),
+        ({"vip": True, "staff": True}, False),
+        ({"vip": True, "staff": False}, True),
+        ({"vip": False}, False),
+        ({}, False),
+        ({'an "odd" name': True}, True),
+        ({'an "odd" name': True, "tier": "gold"}, True),
+        ({'an "odd" name': False, "tier": "gold"}, False),
+    ],
+)
+def test_an_audience_asks_for_segments_as_for_attributes(
+    compile_: Compile, told: dict[str, Any], expected: bool
+) -> None:
+    """S2, S22: in all of `segments`, in none of `not_segments`; who was never told to enter is not in it."""
+    audience = (
+        "audience:\n  any:\n    - {segments: [vip], not_segments: [staff]}\n"
+        "    - {where: user.tier = 'gold' or true, segments: ['an \"odd\" name']}\n"
+    )
+    project = compile_(
+        simple("a", audience),
+        project=[
+            ("  crm:", "  members: {kind: segments, file: data/members.csv}\n  crm:"),
+        ],
+        files={"data/members.csv": 'user_id,segment\nu,vip\nu,staff\nu,"an ""odd"" name"\n'},
+    )
+    attributes = tuple(told.get(name.removeprefix("segment:")) for name in project.attributes)
+    assert project.plans[0].audience is not None
+    assert project.plans[0].audience((), (), attributes, 0, None) is expected
+    members = project.sources[1]
+    assert members.time.path is None  # the file has no `ts`
+    assert members.event_path == ("segment",)

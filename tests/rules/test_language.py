@@ -34,6 +34,8 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "data" / "web-1.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "data" / "orders.csv").write_text("household_id,bought_at,sku,amount\n", encoding="utf-8")
     (tmp_path / "data" / "customers.csv").write_text(CUSTOMERS, encoding="utf-8")
+    (tmp_path / "data" / "vip.csv").write_text("user_id\n", encoding="utf-8")
+    (tmp_path / "data" / "receipts.jsonl").write_text("", encoding="utf-8")
     return tmp_path
 
 
@@ -78,7 +80,7 @@ def test_the_time_of_a_source_takes_its_own_zone_then_the_projects(shop: Path) -
     """S1: never the machine's."""
     project = load_project(shop).project
     assert project is not None
-    web, orders, crm = project.sources
+    web, orders, crm, *_ = project.sources
     assert web.time == core.TimeField(("at",), "ms", Zone("Asia/Shanghai"))
     assert orders.time == core.TimeField(("bought_at",), None, Zone("America/New_York"))
     assert (web.event_id, orders.event_id) == ((("id",),), ())

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from warehouse_facts import decision, goal_event, land, plan_goal, plan_version
+from warehouse_facts import decision, goal_event, land, plan_goal, plan_version, receipt
 
 from flowops.warehouse.outcomes import connect
 from flowops.warehouse.sql import VIEWS
@@ -20,6 +20,7 @@ def connection(tmp_path):
         tmp_path,
         decisions=[decision(), decision(trigger_id="t2", stage="expired")],
         goal_facts=[goal_event()],
+        receipt_facts=[receipt()],
         plan_goals=[plan_goal()],
         plan_versions=[plan_version()],
     )

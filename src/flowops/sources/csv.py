@@ -22,7 +22,7 @@ from flowops.sources.lines import MAX_RECORD, Lines
 from flowops.sources.values import Reason, UnfitError
 
 _SAMPLE = 200
-_TEXT = ("string", "zone", "event_id")  # a cell that is not empty is one already
+_TEXT = ("string", "zone", "event_id", "optional_id")  # a cell that is not empty is one already
 _UNCLOSED = "unexpected end of data"  # what the csv module says of a quote without its end
 
 csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_RECORD))  # the module's own limit is 128 KiB, for all readers

@@ -34,6 +34,7 @@ _WIDEN_AFTER = 64
 _STRICT: dict[str, Any] = {
     "id": Annotated[str, Meta(min_length=1)],
     "event_id": Annotated[str, Meta(min_length=1)] | None,
+    "optional_id": Annotated[str, Meta(min_length=1)] | None,
     "receipt": Literal.__getitem__(RECEIPTS),
     "action": Literal.__getitem__((*ACTIONS, None)),
     "string": str | None,

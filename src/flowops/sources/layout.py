@@ -38,7 +38,7 @@ class Slot:
 
     attribute: str
     label: str
-    kind: str  # a type of the language, or `id`, `event_id`, `ts`, `receipt`, `action`
+    kind: str  # a type of the language, or `id`, `optional_id`, `event_id`, `ts`, `receipt`, `action`
     paths: tuple[Path, ...]  # the first that the record carries
     absent: Any  # what the row has if the record does not carry it: None, or UNSET
     required: bool  # of every record
@@ -60,7 +60,7 @@ def slots(source: Source) -> tuple[Slot, ...]:
     receipts = source.kind == "receipts"
     user = source.user_id
     found = [
-        Slot("user_id", "user_id", "event_id", (user,), None, required=False, named=user != ("user_id",))
+        Slot("user_id", "user_id", "optional_id", (user,), None, required=False, named=user != ("user_id",))
         if receipts
         else Slot("user_id", "user_id", "id", (user,), UNSET, required=True, named=True)
     ]

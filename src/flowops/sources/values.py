@@ -104,7 +104,7 @@ def as_id(value: Any) -> str:
 
 
 def as_optional_id(value: Any) -> str | None:
-    """An event's id, or None where there is none."""
+    """An event's id, or the user of a receipt; None where there is none."""
     return as_text(value) or None
 
 
@@ -293,10 +293,11 @@ def numeric_time(unit: Literal["s", "ms", "us"]) -> Convert:
 
 
 def converters(unit: Literal["s", "ms", "us"] | None, clock: Clock) -> dict[str, Convert]:
-    """The conversion of every type; `id`, `event_id`, `receipt`, `action` and `ts` are of key fields."""
+    """The conversion of every type, and of the key fields' own: `id` to `ts`."""
     return {
         "id": as_id,
         "event_id": as_optional_id,
+        "optional_id": as_optional_id,
         "receipt": as_receipt,
         "action": as_action,
         "ts": clock.as_iso if unit is None else numeric_time(unit),
