@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from driver import agreed
+from driver import Run, agreed
 from shop import (
     APP,
     CHANNELS,
@@ -134,6 +134,20 @@ def test_a_message_is_forgotten_when_nothing_can_come_of_it() -> None:
     for late, expected in ((-1, 1), (0, 0)):
         row = receipt(after + late, "clicked", message("10:00"))
         assert sum(one.stage == "delivered" for one in outcome([seen("10:00")], [row]).stages) == expected
+
+
+def test_nothing_is_kept_of_what_is_forgotten() -> None:
+    """The memory of a shard is that of the messages of which something may still be heard."""
+    shop = project(Draft("hello", channel=APP), disorder=[0])
+    weeks = [event(at(f"{DAY} 10:00") + week * span("7d"), "view", id=f"{week}") for week in range(10)]
+    run = Run(shop, [log(shop, *weeks[:-1], event(weeks[-1].ts, "view", user=STRANGER))])
+    run.to_the_end()
+    home = run.shards[shard_of(USER)]
+    assert len(home._sent_to) == 1
+    home._sweep_at = -1
+    home._sweep(weeks[-1].ts)
+    assert home._sent_to == {}
+    assert home.live_users() == 0
 
 
 # Caps (S24)
