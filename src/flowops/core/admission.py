@@ -15,7 +15,7 @@ from msgspec import Struct
 from flowops.core.plan import Attributes, Cap, Experiment, Plan, Quiet
 from flowops.core.receipts import DELIVERED, has_withdrawn
 from flowops.core.records import Micros, shard_of
-from flowops.core.state import Instance, User
+from flowops.core.state import Instance, Send, User
 from flowops.core.time import DAY, MINUTE, Zone, isoformat, period
 from flowops.errors import ContentError
 
@@ -113,7 +113,7 @@ def quiet_until(quiet: Quiet, zone: Zone, now: Micros) -> Micros | None:
     return min(begin for begin, _ in _windows(quiet, zone, today, today + 9) if begin > now)
 
 
-def reached(cap: Cap, sends: Sequence[tuple[Micros, int, int]], zone: Zone, now: Micros) -> bool:
+def reached(cap: Cap, sends: Sequence[Send], zone: Zone, now: Micros) -> bool:
     """Whether the cap's number of sends stands in its window at `now` (S24)."""
     count = 0
     for at, plan, channel in reversed(sends):
@@ -130,16 +130,16 @@ def reached(cap: Cap, sends: Sequence[tuple[Micros, int, int]], zone: Zone, now:
 
 def prune_sends(
     caps: Sequence[Cap],
-    sends: list[tuple[Micros, int, int]],
+    sends: tuple[Send, ...],
     now: Micros,
-    unsure: AbstractSet[tuple[Micros, int, int]] = frozenset(),
-) -> None:
-    """Forget the sends that no cap can ask about again: beyond its window, or more than it counts to.
+    unsure: AbstractSet[Send] = frozenset(),
+) -> tuple[Send, ...]:
+    """Without the sends that no cap can ask about again: beyond its window, or more than it counts to.
 
     Those that are `unsure` may still be given back, and older ones count in their stead then.
     """
     counted = [0] * len(caps)
-    kept: list[tuple[Micros, int, int]] = []
+    kept: list[Send] = []
     for send in reversed(sends):
         at, plan, channel = send
         wanted = False
@@ -149,7 +149,7 @@ def prune_sends(
                 wanted = True
         if wanted:
             kept.append(send)
-    sends[:] = reversed(kept)
+    return tuple(reversed(kept))
 
 
 def _kept_for(cap: Cap) -> Micros:

@@ -32,11 +32,13 @@ def open_windows(
 
     What is told late (`opened` before `now`) opens no window that has closed by now. Who is held out has no receipts.
     """
-    for number, goal in enumerate(plan.goals):
-        if opened + goal.window > now and not (held_out and goal.receipt):
-            user.windows.append(
-                Window(plan.index, number, opened, opened + goal.window, day, trigger, held_out, variant, captured, [])
-            )
+    user.windows += tuple(
+        [
+            Window(plan.index, number, opened, opened + goal.window, day, trigger, held_out, variant, captured, [])
+            for number, goal in enumerate(plan.goals)
+            if opened + goal.window > now and not (held_out and goal.receipt)
+        ]
+    )
 
 
 def attain(

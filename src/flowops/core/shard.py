@@ -6,7 +6,7 @@ records and of the watermark, however they were cut into batches. Read `advance`
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable
 from heapq import heappop
 from typing import TypeAlias
@@ -267,15 +267,15 @@ class Shard:
                 continue
             user.armed = NEVER
             if user.windows:
-                user.windows = [window for window in user.windows if window.closes > now]
+                user.windows = tuple([window for window in user.windows if window.closes > now])
             if user.sent:
                 self._wait_no_longer(user, now)
             instances = user.instances
             if len(instances) == 1 and instances[0].due <= now:
-                user.instances = []
+                user.instances = ()
                 self._fall_due(user_id, user, instances[0], now)
             elif instances:
-                user.instances = [instance for instance in instances if instance.due > now]
+                user.instances = tuple([instance for instance in instances if instance.due > now])
                 for instance in sorted((each for each in instances if each.due <= now), key=_turn):
                     self._fall_due(user_id, user, instance, now)
             self._rearm(user_id, user)
@@ -321,7 +321,7 @@ class Shard:
             gap = plans[plan].reentry.gap
             if gap is None or now - at < gap:
                 return False
-        prune_sends(self._caps, user.sends, now)
+        user.sends = prune_sends(self._caps, user.sends, now)
         return not user.sends
 
     # --- decisions
@@ -340,13 +340,13 @@ class Shard:
         decision = self._decision(plan, user_id, instance, trigger, arm, variant, verdict, now)
         self._effects.decisions.append(decision)
         if verdict.entered and not plan.reentry.always:
-            user.entries = [entry for entry in user.entries if entry[:2] != (plan.index, instance.key)]
-            user.entries.append((plan.index, instance.key, now))
+            others = [entry for entry in user.entries if entry[:2] != (plan.index, instance.key)]
+            user.entries = (*others, (plan.index, instance.key, now))
         if verdict.stage == HELD:
             held = msgspec.structs.replace(
                 instance, kind=KINDS.index("held"), due=verdict.until, attempt=instance.attempt + 1
             )
-            user.instances.append(held)
+            user.instances = (*user.instances, held)
             return
         if verdict.stage == DELIVERED:
             if plan.step.channel.confirms:
@@ -363,9 +363,10 @@ class Shard:
         name = dispatch_id(decision.trigger_id, plan.step.name, channel.name)
         self._effects.dispatches.append(tuple.__new__(Dispatch, (name, channel.index, address, decision)))
         if self._caps:
-            user.sends.append((now, plan.index, channel.index))
+            user.sends = (*user.sends, (now, plan.index, channel.index))
             if len(user.sends) > self._sends_kept:
-                prune_sends(self._caps, user.sends, now, self._unsure(user, now) if user.sent else frozenset())
+                unsure = self._unsure(user, now) if user.sent else frozenset()
+                user.sends = prune_sends(self._caps, user.sends, now, unsure)
 
     def _decision(
         self,
@@ -460,16 +461,17 @@ class Shard:
             self._rearm(user_id, user)
         elif receipt in FAILURES and may_fail(sent):
             self._change(sent, FAILURES[receipt], moment, detail)
-            user.windows = [window for window in user.windows if window.trigger_id != sent.trigger_id]
-            if self._caps and (place := self._send_of(sent)) in user.sends:
-                user.sends.remove(place)
+            user.windows = tuple([window for window in user.windows if window.trigger_id != sent.trigger_id])
+            if self._caps and (send := self._send_of(sent)) in user.sends:
+                place = user.sends.index(send)
+                user.sends = user.sends[:place] + user.sends[place + 1 :]
 
     def _prove(self, user: User, sent: Sent, moment: Micros, now: Micros, detail: str | None) -> None:
         """The message arrived at `moment`, whatever was believed before."""
         if sent.proven:
             return
         if sent.stage in FAILURES.values() and self._caps:  # it counts after all
-            insort(user.sends, self._send_of(sent))
+            user.sends = tuple(sorted((*user.sends, self._send_of(sent))))
         sent.proven = True
         if sent.stage != DELIVERED:
             self._change(sent, DELIVERED, moment, detail)

@@ -73,16 +73,20 @@ class Sent(msgspec.Struct, array_like=True, gc=False):
     changes: int  # of its stage, so far
 
 
+Send: TypeAlias = tuple[Micros, int, int]
+"""(at, plan, channel) of a message that counts for caps."""
+
+
 class User(msgspec.Struct, array_like=True, gc=False):
-    """All that is remembered of one user."""
+    """All that is remembered of one user; in tuples, because most are empty, and of these there is one for all."""
 
     armed: Micros = NEVER
     profile: tuple[Any, ...] | None = None  # by attribute number
     profile_at: tuple[Micros, ...] = ()  # when each attribute was last set or deleted
-    instances: list[Instance] = []
-    windows: list[Window] = []
-    sends: list[tuple[Micros, int, int]] = []  # (at, plan, channel), oldest first
-    entries: list[tuple[int, str | None, Micros]] = []  # (plan, key, last entry)
+    instances: tuple[Instance, ...] = ()
+    windows: tuple[Window, ...] = ()
+    sends: tuple[Send, ...] = ()  # oldest first
+    entries: tuple[tuple[int, str | None, Micros], ...] = ()  # (plan, key, last entry)
     sent: tuple[Sent, ...] = ()
     withdrawn: tuple[tuple[int, Micros], ...] = ()  # (channel, when consent for it was withdrawn last)
 

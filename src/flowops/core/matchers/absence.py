@@ -23,11 +23,11 @@ def begin(
                 return None
             if trigger.repeat == "restart":
                 restarted.append(other)
-    for other in restarted:
-        user.instances.remove(other)
+    if restarted:
+        user.instances = tuple([other for other in user.instances if other not in restarted])
     captured = tuple([values[place] for place in start.capture])
     instance = Instance(WAIT, plan.index, ts, ts + trigger.within, 0, 0, key, (event_id,), captured)
-    user.instances.append(instance)
+    user.instances = (*user.instances, instance)
     return instance
 
 
@@ -40,15 +40,17 @@ def cancel(
     wait never ends it.
     """
     _, _, _, ts, event_id, values, _ = record
-    user.instances = [
-        instance
-        for instance in user.instances
-        if instance.plan not in cancels
-        or instance.kind == HELD
-        or not instance.since <= ts < instance.since + cast("AbsenceTrigger", plans[instance.plan].trigger).within
-        or event_id in instance.evidence
-        or not any(_matches(each, instance, profile, ts, values) for each in cancels[instance.plan])
-    ]
+    user.instances = tuple(
+        [
+            instance
+            for instance in user.instances
+            if instance.plan not in cancels
+            or instance.kind == HELD
+            or not instance.since <= ts < instance.since + cast("AbsenceTrigger", plans[instance.plan].trigger).within
+            or event_id in instance.evidence
+            or not any(_matches(each, instance, profile, ts, values) for each in cancels[instance.plan])
+        ]
+    )
 
 
 def _matches(cancel: Cancel, instance: Instance, profile: Attributes, ts: Micros, values: Values) -> bool:
@@ -64,5 +66,5 @@ def fire(trigger: Trigger, user: User, instance: Instance) -> bool:
     if not trigger.delay:
         return True
     instance.due += trigger.delay
-    user.instances.append(instance)
+    user.instances = (*user.instances, instance)
     return False

@@ -18,5 +18,5 @@ def begin(
     captured = tuple([values[place] for place in start.capture])
     instance = Instance(DELAY, plan.index, ts, ts + plan.trigger.delay, ts, 0, key, evidence, captured)
     if plan.trigger.delay:
-        user.instances.append(instance)
+        user.instances = (*user.instances, instance)
     return instance
