@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from flowops.core.time import DAY, HOUR, MINUTE, SECOND, Zone, isoformat
-from flowops.rules.fields import (
+from flowops.rules.findings import CODES
+from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
     integer,
@@ -27,7 +28,6 @@ from flowops.rules.fields import (
     show_duration,
     within,
 )
-from flowops.rules.findings import CODES
 
 PARSERS = (
     integer(1, 10), parse_boolean, parse_clock, parse_duration, parse_identifier, parse_moment, parse_name,

@@ -9,9 +9,9 @@ from sqlglot import exp
 
 from flowops.rules import functions as run
 from flowops.rules.expressions import ExpressionError
-from flowops.rules.guess import one_of
 from flowops.rules.nodes import NUMBER, TEXT, Coalesce, Const, Node, Strict, Type, wild
 from flowops.rules.syntax import start
+from flowops.settings.guess import one_of
 
 if TYPE_CHECKING:
     from flowops.rules.parser import Reader

@@ -14,10 +14,10 @@ from flowops.core.plan import SEGMENT
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
 from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition
-from flowops.rules.guess import one_of
 from flowops.rules.schema_plan import AbsenceTrigger, Audience, PlanFile
 from flowops.rules.schema_project import ProjectFile
 from flowops.rules.templates import CheckedTemplate, TemplateProblem, check_template
+from flowops.settings.guess import one_of
 
 ANY = "any"
 """Stands for whichever event happens; it has no properties that all events share."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from flowops.rules.check import ANY, CheckedPlan, segments_of
 from flowops.rules.compile import in_scope, used_attributes, used_properties
 from flowops.rules.document import Document, Loc
-from flowops.rules.guess import one_of
 from flowops.rules.inputs import Inputs
 from flowops.rules.mapping import SourceLayout, events_of
 from flowops.rules.schema_project import Cap, ProjectFile, Scope
+from flowops.settings.guess import one_of
 
 _TOLD = {"receipts": ("dispatch_id", "receipt", "detail"), "segments": ("segment", "action")}
 """Fields of sources that are neither events nor profiles, beside `user_id`, `event_id` and `ts`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flowops.rules.fields import Moment
+from flowops.settings.fields import Moment
 
 
 @dataclass(frozen=True, slots=True)

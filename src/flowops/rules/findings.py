@@ -69,6 +69,12 @@ _REGISTER = (
     Code("FO207", "error", "not a share", "Shares are written in per cent: `10%`."),
     Code("FO208", "error", "dates the wrong way round", "The plan would end before it begins."),
     Code("FO209", "error", "shares that do not add up", "The shares of the variants must sum to exactly 100%."),
+    Code(
+        "FO210",
+        "error",
+        "secret written out",
+        "Passwords and keys come from the environment or a file: `${NAME}`, `{env: NAME}`, `{file: PATH}`.",
+    ),
     # Names that must lead somewhere
     Code("FO301", "error", "two plans with one id", "`plan:` is the id and must be unique in the project."),
     Code("FO302", "error", "undeclared event", "Events must be declared under `events:` in flowops.yaml."),

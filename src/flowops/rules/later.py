@@ -39,6 +39,6 @@ WORDS: Final[dict[str, frozenset[str]]] = {
 """Values, by the key that they are given to."""
 
 
-def not_yet(place: Place | None) -> frozenset[str]:
+def not_yet(place: str | None) -> frozenset[str]:
     """The keys of a place that are refused by name."""
-    return KEYS.get(place, frozenset()) if place else frozenset()
+    return next((keys for known, keys in KEYS.items() if known == place), frozenset())

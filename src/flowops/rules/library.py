@@ -20,9 +20,9 @@ from liquid.output import LimitedStringIO
 from liquid.undefined import is_undefined
 
 from flowops.errors import ContentError
-from flowops.rules.guess import did_you_mean
 from flowops.rules.nodes import NUMBER, Type
 from flowops.rules.shown import Number, Variable, local, missing, problem
+from flowops.settings.guess import did_you_mean
 
 
 class _Missing(FalsyStrictUndefined):

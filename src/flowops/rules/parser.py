@@ -18,9 +18,9 @@ from flowops.core.time import local_micros, to_micros
 from flowops.rules import calls
 from flowops.rules import functions as run
 from flowops.rules.expressions import ExpressionError, Scope
-from flowops.rules.guess import did_you_mean, one_of
 from flowops.rules.nodes import NUMBER, TEXT, Call, Case, Const, Is, Logic, Node, Not, Ref, Strict, Type, wild
 from flowops.rules.syntax import start, tree_of
+from flowops.settings.guess import did_you_mean, one_of
 
 MAX_DEPTH = 40
 """Operations within operations; `and` and `or` of many count once. Python's own limit is 200 brackets."""

@@ -5,48 +5,20 @@ Unknown keys, keys without a value and keys for later are found here; values by 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from flowops.rules.document import Document, Loc, Mapping, full_width
-from flowops.rules.fields import as_text
-from flowops.rules.guess import nearest, one_of
-from flowops.rules.later import WORDS, Place, not_yet
+from flowops.rules.later import WORDS, not_yet
+from flowops.settings.guess import nearest, one_of
+from flowops.settings.model import Model, Reading, is_tag
 
 M = TypeVar("M", bound=BaseModel)
 
-TEXT, MAPPING = "<text>", "<mapping>"
-_NO_KEYS = frozenset({"[key]", TEXT, MAPPING, "<event>", "<absence>"})  # of pydantic's places, not of the file's
 
-
-def text_or_mapping(value: Any) -> str:
-    """The discriminator of what may be a word or a mapping, so that only the one that was meant complains."""
-    return TEXT if isinstance(value, str) else MAPPING
-
-
-class Model(BaseModel):
-    """A mapping of the language. `place` names its row in the table of keys for later."""
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
-
-    place: ClassVar[Place | None] = None
-
-    @classmethod
-    def keys(cls) -> list[str]:
-        """The keys as they are written."""
-        return [field.alias or name for name, field in cls.model_fields.items()]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_keys(cls, data: Any, info: ValidationInfo) -> Any:
-        if not isinstance(data, Mapping) or not isinstance(info.context, _Reading):
-            return data
-        return info.context.known(data, cls.keys(), not_yet(cls.place))
-
-
-class _Reading:
+class _Reading(Reading):
     """One pass over one document: what was already said, so that one mistake gets one message."""
 
     def __init__(self, document: Document) -> None:
@@ -55,8 +27,11 @@ class _Reading:
         self.told: set[Loc] = set()  # nothing more is said about these places
         self.partial: set[Loc] = set()  # mappings of which keys were refused: more may be missing because of that
 
-    def known(self, data: Mapping, keys: list[str], later: frozenset[str]) -> Mapping:
+    def known(self, data: Any, model: type[Model]) -> Any:
         """The mapping without the keys that were complained of."""
+        if not isinstance(data, Mapping):
+            return data
+        keys, later = model.keys(), not_yet(model.place)
         kept = Mapping()
         kept.loc, kept.node = data.loc, data.node
         for key, value in data.items():
@@ -108,7 +83,8 @@ class _Reading:
 
     def complain(self, error: ErrorDetails) -> None:
         """Turn one of pydantic's errors into a finding."""
-        loc = self.document.written(tuple(step for step in error["loc"] if str(step) not in _NO_KEYS))
+        steps = tuple(step for step in error["loc"] if step != "[key]" and not is_tag(step))  # what the file has
+        loc = self.document.written(steps)
         kind, got, context = error["type"], error["input"], error.get("ctx", {})
         if any(loc[: len(told)] == told for told in self.told):
             return
@@ -153,7 +129,3 @@ def read_model(model: type[M], document: Document, data: Any, loc: Loc = ()) -> 
             reading.complain(detail)
         return None
     return None if reading.cut else value
-
-
-Word = BeforeValidator(as_text)
-"""Put before a `Literal`, so that a mapping or list in its place is told as such."""

@@ -10,7 +10,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from flowops.core.plan import Repeat
 from flowops.core.time import DAY
 from flowops.rules.document import Mapping
-from flowops.rules.fields import (
+from flowops.rules.later import Place
+from flowops.rules.schema_project import Cap, Labels, Quiet
+from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
     GoalWindow,
@@ -29,9 +31,7 @@ from flowops.rules.fields import (
     refuse,
     within,
 )
-from flowops.rules.later import Place
-from flowops.rules.schema import MAPPING, TEXT, Model, Word, text_or_mapping
-from flowops.rules.schema_project import Cap, Labels, Quiet
+from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
 
 Keys: TypeAlias = Annotated[list[Identifier], BeforeValidator(parse_texts), Field(min_length=1)]
 

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from flowops.core.plan import SourceKind
 from flowops.core.time import SECOND
 from flowops.rules.document import Mapping
-from flowops.rules.fields import (
+from flowops.rules.later import Place
+from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
     Boolean,
@@ -31,8 +32,7 @@ from flowops.rules.fields import (
     refuse,
     within,
 )
-from flowops.rules.later import Place
-from flowops.rules.schema import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
 
 TypeName: TypeAlias = Annotated[
     Literal["string", "number", "money", "boolean", "time", "date", "zone", "list", "object"], Word

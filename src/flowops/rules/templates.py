@@ -18,9 +18,9 @@ from flowops.core.plan import Renderer
 from flowops.core.time import Zone
 from flowops.rules.codegen import Writer, function
 from flowops.rules.expressions import UTC, Scope
-from flowops.rules.guess import one_of
 from flowops.rules.nodes import NUMBER, TEXT, Ref, Type
 from flowops.rules.shown import TemplateProblem, Variable, local, missing, number_text, problem
+from flowops.settings.guess import one_of
 
 Reference: TypeAlias = tuple[str, ...]
 """`("step", step, property)`, `("user", attribute)`, `("now",)` or `("variant",)`."""

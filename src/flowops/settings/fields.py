@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from flowops.core.records import Micros
 from flowops.core.time import DAY, HOUR, MINUTE, SECOND, Zone, local_micros, to_micros
-from flowops.rules.guess import did_you_mean
+from flowops.settings.guess import did_you_mean
 
 MILLISECOND = SECOND // 1000
 WEEK = 7 * DAY

@@ -1,0 +1,53 @@
+"""The base of every model of the language: what a file's mapping is read into."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+
+from flowops.settings.fields import as_text
+
+TEXT, MAPPING = "<text>", "<mapping>"
+"""Tags of a union of a word and a mapping. Every tag of a union stands in angle brackets: see `is_tag`."""
+
+
+class Reading(ABC):
+    """One pass over one document, given to pydantic as the context: what is told of keys that a model does not have."""
+
+    @abstractmethod
+    def known(self, data: Any, model: type[Model]) -> Any:
+        """The mapping without the keys that were complained of."""
+
+
+class Model(BaseModel):
+    """A mapping of the language. `place` names its row in the rules' table of keys for later."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore", arbitrary_types_allowed=True)
+
+    place: ClassVar[str | None] = None
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The keys as they are written."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        return info.context.known(data, cls) if isinstance(info.context, Reading) else data
+
+
+def text_or_mapping(value: Any) -> str:
+    """The discriminator of what may be a word or a mapping, so that only the one that was meant complains."""
+    return TEXT if isinstance(value, str) else MAPPING
+
+
+def is_tag(step: object) -> bool:
+    """Whether a step of pydantic's places is the tag of a union, which the file does not have."""
+    return isinstance(step, str) and step.startswith("<") and step.endswith(">")
+
+
+Word = BeforeValidator(as_text)
+"""Put before a `Literal`, so that a mapping or list in its place is told as such."""

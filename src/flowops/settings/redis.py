@@ -1,0 +1,48 @@
+"""How Redis is reached: the keys that a source, a channel and the ledger share, and the client made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
+
+from flowops.errors import ConfigError
+from flowops.settings.fields import refuse
+from flowops.settings.model import Model
+from flowops.settings.secrets import Filled, Secret, Url
+
+if TYPE_CHECKING:
+    import redis
+
+_SCHEMES = ("redis://", "rediss://", "unix://", "${", "file:")
+
+
+def _scheme(url: Filled) -> Filled:
+    if not url.text.startswith(_SCHEMES):
+        refuse(
+            "FO108", f"`{url.text}` is not a URL of Redis", "write it as `redis://host:6379/0`, or `rediss://` for TLS"
+        )
+    return url
+
+
+class RedisConnection(Model):
+    """`url: redis://host:6379/0`, and a `password` where the server wants one."""
+
+    url: Annotated[Url, AfterValidator(_scheme)]
+    password: Secret | None = None
+
+    def connect(self, *, timeout: float = 10.0) -> redis.Redis:
+        """A client, which connects when it is first used. `timeout`: seconds, of connecting and of each answer.
+
+        Raises ConfigError for a secret that is not there or a URL that is none.
+        """
+        import redis  # noqa: PLC0415 - only a run needs it
+
+        url = self.url.reveal()
+        password = {} if self.password is None else {"password": self.password.reveal()}
+        try:
+            return redis.Redis.from_url(
+                url, socket_timeout=timeout, socket_connect_timeout=timeout, client_name="flowops", **password
+            )
+        except ValueError as error:
+            raise ConfigError(f"`url: {self.url}` is not a URL of Redis: redis://host:6379/0") from error
