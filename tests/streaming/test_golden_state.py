@@ -19,7 +19,7 @@ from flowops.core.shard import Shard
 from flowops.core.state import DELAY, HELD, WAIT, Frame, Instance, Sent, User, Window, decode_frame, encode_frame
 from flowops.core.timers import NEVER
 from flowops.streaming.job import load_job
-from flowops.streaming.statelog import ShardLog
+from flowops.streaming.statelog import StateLog
 
 GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
 SHARD, GENERATION = 7, 3
@@ -139,7 +139,7 @@ FRAMES = [
 def write(path: Path) -> int:
     """Write the frames as a log; its length."""
     path.unlink(missing_ok=True)
-    log = ShardLog(path.parent, SHARD)
+    log = StateLog(path.parent, SHARD)
     for _ in range(GENERATION):
         log.rewrite(encode_frame(FRAMES[0]))
     place = log.append(encode_frame(FRAMES[1]))
@@ -150,14 +150,14 @@ def write(path: Path) -> int:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[ShardLog]:
+def log(tmp_path: Path) -> Iterator[StateLog]:
     shutil.copy(GOLDEN, tmp_path)
-    log = ShardLog(tmp_path, SHARD, (SHARD, GENERATION, LENGTH))
+    log = StateLog(tmp_path, SHARD, (SHARD, GENERATION, LENGTH))
     yield log
     log.close()
 
 
-def test_the_golden_log_is_read_as_it_was_written(log: ShardLog) -> None:
+def test_the_golden_log_is_read_as_it_was_written(log: StateLog) -> None:
     """Every field of every kind of state, by value."""
     assert state.FORMAT == 2, "a new format needs a golden log of its own; what happens to the old one, a decision"
     found = [decode_frame(frame) for frame in log.frames()]
@@ -173,7 +173,7 @@ def test_what_is_written_today_is_the_golden_log(tmp_path: Path) -> None:
     assert (tmp_path / GOLDEN.name).read_bytes() == GOLDEN.read_bytes()
 
 
-def test_a_shard_goes_on_from_the_golden_log(log: ShardLog, tmp_path: Path) -> None:
+def test_a_shard_goes_on_from_the_golden_log(log: StateLog, tmp_path: Path) -> None:
     """What waited still waits, and what was due fires when time moves on."""
     project = write_project(tmp_path / "shop", {"reminder": REMINDER, "thanks": THANKS}, FLOWOPS)
     for name in ("web", "crm"):

@@ -1,27 +1,19 @@
-"""Channels: one file per channel. `CHANNELS` is the list of those there are."""
+"""Channels: one file per channel. `CHANNELS` is the list of those there are, by the `type` that a project names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
-from flowops.channels import console, file
-from flowops.channels.base import Encoder, Outlet
+from flowops.channels import console, file, kafka, redis, webhook
+from flowops.channels.base import Local, Network, Outlet, Settings
+from flowops.channels.ledger import LedgerSettings
 
-__all__ = ["CHANNELS", "ChannelType", "Encoder", "Outlet"]
+__all__ = ["CHANNELS", "LedgerSettings", "Local", "Network", "Outlet", "Settings"]
 
-
-@dataclass(frozen=True, slots=True)
-class ChannelType:
-    """One kind of channel: how a command is encoded, and how its outlet is opened from (path, position)."""
-
-    encode: Encoder
-    open: Callable[[Path | None, int], Outlet]
-
-
-CHANNELS: Mapping[str, ChannelType] = {
-    "file": ChannelType(file.encode, file.FileOutlet),
-    "console": ChannelType(console.encode, console.ConsoleOutlet),
+CHANNELS: Mapping[str, Local | Network] = {
+    "file": file.CHANNEL,
+    "console": console.CHANNEL,
+    "kafka": kafka.CHANNEL,
+    "redis": redis.CHANNEL,
+    "webhook": webhook.CHANNEL,
 }
-"""By the `type` that a project's `channels:` names."""

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
+from flowops.channels.base import Local, LocalSettings
 from flowops.channels.command import to_json
 from flowops.errors import RunError
+from flowops.settings.model import Word
 
-encode = to_json
+
+class ConsoleSettings(LocalSettings):
+    """`type: console`; it has no keys of its own."""
+
+    type: Annotated[Literal["console"], Word]
 
 
 class ConsoleOutlet:
     """Prints; the position counts lines."""
 
-    def __init__(self, path: Path | None, position: int) -> None:  # noqa: ARG002 - an outlet is built from a path
+    def __init__(self, position: int) -> None:
         self._printed = position
 
     def write(self, lines: list[bytes]) -> None:
@@ -38,3 +45,10 @@ class ConsoleOutlet:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _open(settings: ConsoleSettings, folder: Path, position: int) -> ConsoleOutlet:  # noqa: ARG001
+    return ConsoleOutlet(position)
+
+
+CHANNEL = Local(ConsoleSettings, to_json, _open)

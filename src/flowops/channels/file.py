@@ -7,21 +7,33 @@ committed epoch left it, so that a line stands in it once.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
+from flowops.channels.base import Local, LocalSettings
 from flowops.channels.command import to_json
 from flowops.errors import ConfigError, RunError, StateError
-
-encode = to_json
+from flowops.settings.fields import Label
+from flowops.settings.model import Word
 
 _BUFFER = 1 << 20
+
+
+class FileSettings(LocalSettings):
+    """`type: file`; `path` starts at the folder of flowops.yaml."""
+
+    type: Annotated[Literal["file"], Word]
+    path: Label
+
+    @property
+    def file(self) -> str:
+        """The path as written."""
+        return self.path
 
 
 class FileOutlet:
     """Appends to `path`, which begins at `position`: anything beyond was never committed."""
 
-    def __init__(self, path: Path | None, position: int) -> None:
-        if path is None:
-            raise ConfigError("a file channel needs a path")
+    def __init__(self, path: Path, position: int) -> None:
         self._path = path
         if path.exists() and not path.is_file():
             raise ConfigError(f"{path} is no regular file: a crash could not be undone in it; change the `path:`")
@@ -62,3 +74,10 @@ class FileOutlet:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _open(settings: FileSettings, folder: Path, position: int) -> FileOutlet:
+    return FileOutlet(folder / settings.path, position)
+
+
+CHANNEL = Local(FileSettings, to_json, _open)

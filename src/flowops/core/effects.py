@@ -121,6 +121,8 @@ class Dispatch(NamedTuple):
     channel: int  # index into `plan.Project.channels`
     address: str | None
     decision: Decision
+    plan: int  # index into `plan.Project.plans`
+    zone: str  # the user's, in which hours are quiet for them
 
 
 class Effects(NamedTuple):

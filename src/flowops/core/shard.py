@@ -351,17 +351,20 @@ class Shard:
         if verdict.stage == DELIVERED:
             if plan.step.channel.confirms:
                 self._remember(plan, user_id, user, instance, decision)
-            self._deliver(plan, user, profile, decision, now)
+            self._deliver(plan, user, profile, zone, decision, now)
         if plan.goals and decision.stage in (DELIVERED, HOLDOUT):
             held_out = decision.stage == HOLDOUT
             day, captured = decision.day, instance.captured
             open_windows(plan, user, trigger, day, variant, captured, now, now, held_out=held_out)
 
-    def _deliver(self, plan: Plan, user: User, profile: Attributes, decision: Decision, now: Micros) -> None:
+    def _deliver(
+        self, plan: Plan, user: User, profile: Attributes, zone: Zone, decision: Decision, now: Micros
+    ) -> None:
         channel = plan.step.channel
         address = None if channel.address is None else str(profile[channel.address])
         name = dispatch_id(decision.trigger_id, plan.step.name, channel.name)
-        self._effects.dispatches.append(tuple.__new__(Dispatch, (name, channel.index, address, decision)))
+        row = (name, channel.index, address, decision, plan.index, zone.name)
+        self._effects.dispatches.append(tuple.__new__(Dispatch, row))
         if self._caps:
             user.sends = (*user.sends, (now, plan.index, channel.index))
             if len(user.sends) > self._sends_kept:

@@ -43,11 +43,11 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
     files: dict[str, str] = {}
     for name, channel in project.channels.items():
         loc = ("channels", name)
-        if channel.path is not None and channel.path in files:
-            what = f"the channel `{files[channel.path]}` writes this file, too"
-            document.report("FO309", (*loc, "path"), what, channel.path, "a file for each channel")
-        elif channel.path is not None:
-            files[channel.path] = name
+        if channel.file is not None and channel.file in files:
+            what = f"the channel `{files[channel.file]}` writes this file, too"
+            document.report("FO309", (*loc, "path"), what, channel.file, "a file for each channel")
+        elif channel.file is not None:
+            files[channel.file] = name
         _attribute(project, document, (*loc, "address"), channel.address, "string")
         if channel.consent is not None:
             _attribute(project, document, (*loc, "consent", "opt_in"), channel.consent.opt_in, "boolean")

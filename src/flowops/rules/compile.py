@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flowops.channels import Settings
 from flowops.core import plan as core
 from flowops.core.records import BEFORE_ALL, ENDED
 from flowops.core.time import DAY, Zone
@@ -283,7 +284,11 @@ class _Compiler:
     # Versions
 
     def _version(self, plan: CheckedPlan) -> str:
-        project = self.project.model_dump(mode="json", include={"zone", "quiet", "caps", "channels", "profile"})
+        project = self.project.model_dump(mode="json", include={"zone", "quiet", "caps", "profile"})
+        common = set(Settings.model_fields)  # what a decision sees of a channel; how it connects is no matter of a plan
+        project["channels"] = {
+            name: channel.model_dump(mode="json", include=common) for name, channel in self.project.channels.items()
+        }
         texts = {
             str(variant): {name: template.text for name, template in fields.items()}
             for variant, fields in plan.content.items()
@@ -293,7 +298,7 @@ class _Compiler:
         return _digest(plan.file.model_dump(mode="json", exclude={"notes"}), project, texts, declared)[:8]
 
     def _fingerprint(self, plans: Iterable[core.Plan]) -> str:
-        project = self.project.model_dump(mode="json", exclude={"state", "warehouse"})
+        project = self.project.model_dump(mode="json", exclude={"state", "warehouse", "ledger"})
         return _digest(project, [(plan.id, plan.version) for plan in plans])
 
 

@@ -5,33 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from flowops.channels import LedgerSettings, Settings
 from flowops.settings.fields import Moment
 
 
 @dataclass(frozen=True, slots=True)
-class FileChannel:
-    """A channel that appends JSON lines to a file."""
-
-    name: str
-    path: Path
-    type: Literal["file"] = "file"
-
-
-@dataclass(frozen=True, slots=True)
-class ConsoleChannel:
-    """A channel that prints."""
-
-    name: str
-    type: Literal["console"] = "console"
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
-    """Paths are absolute. `channels` stand in the order of `core.plan.Project.channels`."""
+    """Paths are absolute. `channels`, by name, stand in the order of `core.plan.Project.channels`."""
 
-    channels: tuple[FileChannel | ConsoleChannel, ...]
+    channels: Mapping[str, Settings]
+    ledger: LedgerSettings
     state: Path
     warehouse: Path
     since: Mapping[str, Moment]  # by source: from when on its history is complete

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-Place: TypeAlias = Literal[
-    "project", "source", "channel", "cap", "plan", "audience", "trigger", "without", "step", "goal"
-]
+Place: TypeAlias = Literal["project", "source", "cap", "plan", "audience", "trigger", "without", "step", "goal"]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
     "project": frozenset({"funnel", "coupons", "banned_words"}),
     "source": frozenset({"kafka", "redis"}),
-    "channel": frozenset({"url", "headers", "topic"}),
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
     "audience": frozenset({"did", "did_not"}),
@@ -33,7 +30,6 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
 """Keys, by the place where they stand."""
 
 WORDS: Final[dict[str, frozenset[str]]] = {
-    "type": frozenset({"webhook", "kafka", "redis"}),
     "repeat": frozenset({"rearm", "always"}),
 }
 """Values, by the key that they are given to."""

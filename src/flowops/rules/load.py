@@ -19,7 +19,7 @@ from flowops.rules.check_project import (
     check_supply,
 )
 from flowops.rules.compile import compile_project
-from flowops.rules.config import Config, ConsoleChannel, FileChannel
+from flowops.rules.config import Config
 from flowops.rules.document import Document, read_document
 from flowops.rules.findings import Finding, finding, has_errors, ordered
 from flowops.rules.inputs import look_at
@@ -133,10 +133,8 @@ class _Loading:
 
     def _config(self, file: ProjectFile) -> Config:
         return Config(
-            channels=tuple(
-                ConsoleChannel(name) if channel.path is None else FileChannel(name, self.folder / channel.path)
-                for name, channel in file.channels.items()
-            ),
+            channels=file.channels,
+            ledger=file.ledger,
             state=self.folder / file.state,
             warehouse=self.folder / file.warehouse,
             since={name: source.since for name, source in file.sources.items() if source.since is not None},

@@ -89,7 +89,7 @@ class _Reading(Reading):
         if any(loc[: len(told)] == told for told in self.told):
             return
         document = self.document
-        shown = got if isinstance(got, str) else None
+        shown = got if isinstance(got, str) and not context.get("secret") else None
         if kind in ("FO102", "FO107") and loc in self.partial:
             return
         if kind.startswith("FO"):

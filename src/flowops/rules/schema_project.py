@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from flowops.channels import CHANNELS, LedgerSettings, Settings
 from flowops.core.plan import SourceKind
 from flowops.core.time import SECOND
 from flowops.rules.document import Mapping
@@ -16,7 +17,6 @@ from flowops.settings.fields import (
     MILLISECOND,
     Boolean,
     Clock,
-    Cost,
     Count,
     Duration,
     Identifier,
@@ -32,6 +32,7 @@ from flowops.settings.fields import (
     refuse,
     within,
 )
+from flowops.settings.guess import one_of
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
 
 TypeName: TypeAlias = Annotated[
@@ -129,65 +130,36 @@ def _attribute(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
-class Consent(Model):
-    """S27: the attribute that must be true, or the one that must not."""
-
-    opt_in: Identifier | None = None
-    opt_out: Identifier | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.opt_in is None) == (self.opt_out is None):
-            refuse("FO107", "`consent` is either `opt_in` or `opt_out`", "{opt_in: ATTRIBUTE} or {opt_out: ATTRIBUTE}")
-        return self
+def _channel_type(value: Any) -> str:
+    text = as_text(value, "a type of channel")
+    refuse("FO106", f"`{text}` is no type of channel", one_of(text, CHANNELS))
 
 
-class Receipts(Model):
-    """S40: how long a message waits for its receipts before it counts as undelivered."""
+class _NoChannel(Settings):
+    """A channel whose type is none: only that is told of it."""
 
-    undelivered_after: Wait
+    type: Annotated[str, BeforeValidator(_channel_type)]
+    receipts: Any = "assumed"
 
-
-def _receipts(value: Any) -> Any:
-    if isinstance(value, str) and value != "assumed":
-        refuse("FO106", f"`{value}` is not understood here", "assumed, or {undelivered_after: 1h}")
-    return value
-
-
-ReceiptsOrAssumed: TypeAlias = Annotated[
-    Annotated[Receipts, Tag(MAPPING)] | Annotated[Literal["assumed"], Tag(TEXT)], Discriminator(text_or_mapping)
-]
+    @classmethod
+    def keys(cls) -> list[str]:
+        """Those of every channel: what does not fit is told when the type is known."""
+        return sorted({key for kind in CHANNELS.values() for key in kind.settings.keys()})  # noqa: SIM118 - a method
 
 
-class Channel(Model):
-    """A way to the user."""
+def _channel_tag(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return f"<{kind}>" if kind in CHANNELS else "<no channel>"
 
-    place: ClassVar[Place] = "channel"
 
-    type: Annotated[Literal["file", "console"], Word]
-    path: Label | None = None
-    address: Identifier | None = None
-    cost: Cost | None = None
-    consent: Consent | None = None
-    receipts: Annotated[ReceiptsOrAssumed, BeforeValidator(_receipts)] = "assumed"
-
-    @property
-    def undelivered_after(self) -> int | None:
-        """How long receipts are waited for; None where they are assumed."""
-        return self.receipts.undelivered_after if isinstance(self.receipts, Receipts) else None
-
-    @property
-    def confirms(self) -> bool:
-        """Whether results come back: from a provider, or by the receipts that are waited for."""
-        return self.undelivered_after is not None or self.type not in ("file", "console")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.type == "file" and self.path is None:
-            refuse("FO102", "a channel of type `file` needs `path`", "path: out/push.jsonl")
-        if self.type == "console" and self.path is not None:
-            refuse("FO107", "a channel of type `console` has no `path`", "leave it out, or `type: file`")
-        return self
+if TYPE_CHECKING:
+    Channel: TypeAlias = Settings
+else:  # one model for each type, and the type is read first: so a wrong key gets one message
+    _kinds = [Annotated[kind.settings, Tag(f"<{name}>")] for name, kind in CHANNELS.items()]
+    Channel = Annotated[
+        Union[(*_kinds, Annotated[_NoChannel, Tag("<no channel>")])],
+        Discriminator(_channel_tag),
+    ]
 
 
 class Scope(Model):
@@ -305,3 +277,4 @@ class ProjectFile(Model):
     quiet: Quiet | None = None
     state: Label = ".flowops"
     warehouse: Label = "warehouse"
+    ledger: LedgerSettings = LedgerSettings()

@@ -36,9 +36,9 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def refuse(code: str, what: str, hint: str | None = None) -> NoReturn:
-    """Make pydantic report a finding of ours."""
-    raise PydanticCustomError(code, "{what}", {"what": what, "hint": hint})
+def refuse(code: str, what: str, hint: str | None = None, *, secret: bool = False) -> NoReturn:
+    """Make pydantic report a finding of ours; `secret`: without what was got, which may be one."""
+    raise PydanticCustomError(code, "{what}", {"what": what, "hint": hint, "secret": secret})
 
 
 def as_text(value: Any, wanted: str = "a text") -> str:

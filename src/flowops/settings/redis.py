@@ -19,9 +19,8 @@ _SCHEMES = ("redis://", "rediss://", "unix://", "${", "file:")
 
 def _scheme(url: Filled) -> Filled:
     if not url.text.startswith(_SCHEMES):
-        refuse(
-            "FO108", f"`{url.text}` is not a URL of Redis", "write it as `redis://host:6379/0`, or `rediss://` for TLS"
-        )
+        hint = "write it as `redis://host:6379/0`, or `rediss://` for TLS"
+        refuse("FO108", "this is not a URL of Redis", hint, secret=True)
     return url
 
 
@@ -44,5 +43,5 @@ class RedisConnection(Model):
             return redis.Redis.from_url(
                 url, socket_timeout=timeout, socket_connect_timeout=timeout, client_name="flowops", **password
             )
-        except ValueError as error:
-            raise ConfigError(f"`url: {self.url}` is not a URL of Redis: redis://host:6379/0") from error
+        except ValueError:  # its words may hold the password
+            raise ConfigError(f"`{self.url}` does not lead to a URL of Redis, as redis://host:6379/0") from None

@@ -100,7 +100,7 @@ def parse_secret(value: Any) -> Filled:
     """As `parse_filled`, but what is written out is refused: files of rules are read by many."""
     filled = parse_filled(value)
     if not filled.refers:
-        refuse("FO210", "a secret is written out here", _HINT)
+        refuse("FO210", "a secret is written out here", _HINT, secret=True)
     return filled
 
 
@@ -110,9 +110,9 @@ def parse_url(value: Any) -> Filled:
     try:
         password = urlsplit(url.text).password
     except ValueError:
-        refuse("FO108", f"`{url.text}` is not a URL", "write it as `https://host/path` or `redis://host:6379/0`")
+        refuse("FO108", "this is not a URL", "write it as `https://host/path` or `redis://host:6379/0`", secret=True)
     if password and not Filled(password).refers:
-        refuse("FO210", "a password is written out in this URL", _HINT)
+        refuse("FO210", "a password is written out in this URL", _HINT, secret=True)
     return url
 
 

@@ -18,7 +18,7 @@ from bytewax.recovery import RecoveryConfig
 
 from flowops.core.records import Micros
 from flowops.core.state import FORMAT
-from flowops.errors import InputError, StateError
+from flowops.errors import ConfigError, InputError, StateError
 from flowops.streaming import cluster
 from flowops.streaming.cluster import STOP_SIGNALS
 from flowops.streaming.failures import disk_error, explained, forget
@@ -119,6 +119,7 @@ def prepare(job: Job, settings: Settings, state: StateFolder) -> tuple[Manifest,
 
     Raises StateError when the folder holds the state of another run: other rules, other inputs, another mode.
     """
+    _refuse_network(job, settings)
     wanted = _manifest_of(job, settings)
     known = state.read()
     if known is None:
@@ -177,9 +178,9 @@ def remove_run(job: Job, state: StateFolder) -> None:
 
 
 def _leftovers(job: Job) -> Iterator[Path]:
-    for outlet in job.outlets.values():
-        if outlet.path is not None and outlet.path.is_file():
-            yield outlet.path
+    for channel in job.config.channels.values():
+        if channel.file is not None and (job.folder / channel.file).is_file():
+            yield job.folder / channel.file
     outcomes = job.config.warehouse / FILE
     if outcomes.exists():
         yield outcomes
@@ -192,6 +193,17 @@ def _refuse_leftovers(job: Job) -> None:
         raise StateError(
             f"there is output of an earlier run, but no state that belongs to it: {listed}. Move it away, or remove it"
             " with --fresh"
+        )
+
+
+def _refuse_network(job: Job, settings: Settings) -> None:
+    """A replay of an old log must not message real people (S31a)."""
+    if settings.mode == "replay" and job.networked:
+        channel, plan = next(iter(job.networked.items()))
+        raise ConfigError(
+            f"a replay delivers to files and the console only, but the plan `{plan}` sends by `{channel}`, a channel of"
+            f" type `{job.config.channels[channel].type}`: give the channel `type: file` to try the plan on a log, or"
+            " run it live with `flowops run`"
         )
 
 

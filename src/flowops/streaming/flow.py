@@ -11,7 +11,7 @@ from flowops.channels import CHANNELS
 from flowops.streaming.job import Job
 from flowops.streaming.readers import Readers
 from flowops.streaming.settings import Settings
-from flowops.streaming.shards import Outcome, ShardSteps, ToChannel, ToWarehouse
+from flowops.streaming.shards import Outcome, ShardSteps, ToChannel, ToNetwork, ToWarehouse
 from flowops.streaming.sinks import Delivery, Landing
 from flowops.streaming.statefolder import StateFolder
 
@@ -28,15 +28,14 @@ def dataflow(
     `on_end` is called when the landing has been closed, which happens only in a run that ends well.
     """
     project = job.project
-    outlets = job.outlets
     readers = Readers(project, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until)
-    encoders = [CHANNELS[outlets[channel.name].type].encode for channel in project.channels]
-    shards = ShardSteps(project, state.shards, state.pace, encoders)
+    channels = [CHANNELS[job.config.channels[channel.name].type] for channel in project.channels]
+    shards = ShardSteps(project, state.shards, state.pace, channels, networked=bool(job.networked))
 
     flow = Dataflow("flowops")
     batches = op.input("read", flow, readers)
     outcomes = op.stateful_batch("shard", batches, shards)
-    op.output("deliver", op.filter_map("to_channel", outcomes, _to_channel), Delivery(outlets))
+    op.output("deliver", op.filter_map("to_channel", outcomes, _to_channel), Delivery(job, state))
     op.output(
         "land",
         op.filter_map("to_warehouse", outcomes, _to_warehouse),
@@ -45,9 +44,11 @@ def dataflow(
     return flow
 
 
-def _to_channel(item: tuple[str, Outcome]) -> tuple[str, ToChannel] | None:
+def _to_channel(item: tuple[str, Outcome]) -> tuple[str, ToChannel | ToNetwork] | None:
     _, outcome = item
-    return (outcome.channel, outcome) if isinstance(outcome, ToChannel) else None
+    if isinstance(outcome, ToChannel):
+        return outcome.channel, outcome
+    return (f"/{outcome.writer}", outcome) if isinstance(outcome, ToNetwork) else None
 
 
 def _to_warehouse(item: tuple[str, Outcome]) -> tuple[str, ToWarehouse] | None:

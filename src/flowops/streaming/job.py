@@ -6,19 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowops.channels import CHANNELS, Network
 from flowops.core.plan import Project
 from flowops.errors import RuleError
-from flowops.rules.config import Config, FileChannel
+from flowops.rules.config import Config
 from flowops.rules.findings import render
 from flowops.rules.load import load_project
-
-
-@dataclass(frozen=True, slots=True)
-class Outlet:
-    """Where a channel's commands go: its type, and the path of a file."""
-
-    type: str
-    path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +23,12 @@ class Job:
     config: Config
 
     @property
-    def outlets(self) -> Mapping[str, Outlet]:
-        """By the channel's name."""
+    def networked(self) -> Mapping[str, str]:
+        """The network channels that plans send by, each with the id of a plan that does."""
         return {
-            channel.name: Outlet(channel.type, channel.path if isinstance(channel, FileChannel) else None)
-            for channel in self.config.channels
+            plan.step.channel.name: plan.id
+            for plan in reversed(self.project.plans)
+            if isinstance(CHANNELS[self.config.channels[plan.step.channel.name].type], Network)
         }
 
 

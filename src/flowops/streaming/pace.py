@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
+from flowops.channels.base import WRITERS
 from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Micros
 
 READERS = 8
@@ -19,9 +20,14 @@ AHEAD = 4
 IN_FLIGHT = 48 * SHARDS
 """Batches that may be on their way between readers and shards."""
 
+COMMANDS = 20_000
+"""Commands that may be on their way to network channels; those held in quiet hours apart."""
+
 _READER = 4  # watermark, highest, batches sent, rows read
 _SHARD = 5  # batches consumed, triggers decided, dispatched, live users, microseconds spent saving
-_CELLS = READERS * _READER + SHARDS * _SHARD
+_WRITER = 1  # commands in flight to network channels
+_WRITERS_AT = READERS * _READER + SHARDS * _SHARD
+_CELLS = _WRITERS_AT + WRITERS * _WRITER
 
 
 class Pace:
@@ -58,12 +64,22 @@ class Pace:
         base = READERS * _READER + shard * _SHARD
         self._cells[base + 3], self._cells[base + 4] = live, micros
 
+    def report_writer(self, writer: int, waiting: int) -> None:
+        """How many commands of `writer` wait to be answered by network channels."""
+        self._cells[_WRITERS_AT + writer] = waiting
+
+    def waiting(self) -> int:
+        """Commands that wait to be answered by network channels."""
+        return sum(self._cells[_WRITERS_AT:].tolist())
+
     def watermark(self) -> Micros:
         """The least over all readers."""
         return min(self._cells[: READERS * _READER : _READER].tolist())
 
     def is_full(self) -> bool:
-        """Whether so many batches are on their way that readers should wait."""
+        """Whether so many batches, or commands, are on their way that readers should wait."""
+        if self.waiting() > COMMANDS:
+            return True
         sent = sum(self._cells[2 : READERS * _READER : _READER].tolist())
         return sent - self._shards(0) > IN_FLIGHT
 
@@ -95,4 +111,4 @@ class Pace:
         return watermark if watermark > NO_WATERMARK // 4 else None
 
     def _shards(self, cell: int) -> int:
-        return sum(self._cells[READERS * _READER + cell :: _SHARD].tolist())
+        return sum(self._cells[READERS * _READER + cell : _WRITERS_AT : _SHARD].tolist())

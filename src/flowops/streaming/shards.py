@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from bytewax.operators import StatefulBatchLogic
 
-from flowops.core.effects import Dispatch, Effects
+from flowops.channels import Local, Network
+from flowops.channels.base import WRITERS, Command
+from flowops.core.effects import Dispatch, Effects, task_id
 from flowops.core.plan import Project
 from flowops.core.records import Batch
 from flowops.core.shard import Shard
 from flowops.errors import StateError
 from flowops.streaming.failures import noted
 from flowops.streaming.pace import READERS, Pace
-from flowops.streaming.statelog import Place, ShardLog
+from flowops.streaming.statelog import Place, StateLog
 
 Columns: TypeAlias = Sequence[Sequence[object]]
 
@@ -29,43 +31,56 @@ class ToWarehouse(NamedTuple):
 
 
 class ToChannel(NamedTuple):
-    """Encoded commands for one channel."""
+    """Encoded commands for one local channel."""
 
     channel: str
     lines: list[bytes]
 
 
+class ToNetwork(NamedTuple):
+    """Commands for one network channel, for the writer of this shard."""
+
+    writer: int
+    channel: str
+    commands: list[Command]
+
+
 BEAT = ToWarehouse("decisions", ())
 """Nothing, sent with every batch of one shard: the landing is woken in each epoch and shows what has been committed."""
 
-Outcome: TypeAlias = ToWarehouse | ToChannel
-Encode: TypeAlias = Callable[[Dispatch], bytes]
+WRITER_BEATS = tuple(ToNetwork(writer, "", []) for writer in range(WRITERS))
+"""Nothing, sent likewise to each writer where there are network channels: it saves, and tells what was answered."""
+
+Outcome: TypeAlias = ToWarehouse | ToChannel | ToNetwork
 
 
 @noted
 class ShardSteps:
     """Builds the logic of each shard; what all shards of a process share."""
 
-    def __init__(self, project: Project, folder: Path, pace: Path, encoders: Sequence[Encode]) -> None:
+    def __init__(
+        self, project: Project, folder: Path, pace: Path, channels: Sequence[Local | Network], *, networked: bool
+    ) -> None:
         self.project = project
         self.folder = folder
-        self.encoders = encoders
+        self.channels = channels  # in the order of `project.channels`
+        self.networked = networked  # some plan sends by a network channel
         self._pace = pace
 
-    def __call__(self, place: Place | None) -> _ShardLogic:
+    def __call__(self, place: Place | None) -> _StateLogic:
         """The logic of a new shard, or of one that goes on at `place`."""
-        return _ShardLogic(self, Pace(self._pace), place)
+        return _StateLogic(self, Pace(self._pace), place)
 
 
 @noted
-class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
+class _StateLogic(StatefulBatchLogic[Batch, Outcome, Place]):
     """Feeds one shard. Which one it is, its first batch tells: Bytewax gives a logic no key."""
 
     def __init__(self, steps: ShardSteps, pace: Pace, place: Place | None) -> None:
         self._steps = steps
         self._pace = pace
         self._shard: Shard | None = None
-        self._log: ShardLog | None = None
+        self._log: StateLog | None = None
         self._consumed = self._decided = self._dispatched = 0
         self._saving = 0.0
         if place is not None:
@@ -102,7 +117,7 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
         return place
 
     def _open(self, number: int, place: Place | None) -> Shard:
-        self._log = ShardLog(self._steps.folder, number, place)
+        self._log = StateLog(self._steps.folder, number, place)
         if place is None:
             self._shard = Shard(number, self._steps.project, READERS)
         else:
@@ -126,18 +141,42 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
             if rows
         ]
         if effects.dispatches:
-            found.extend(self._commands(effects.dispatches))
+            found.extend(self._commands(effects.dispatches, shard.number))
         if shard.number == 0:
             found.append(BEAT)
+            if self._steps.networked:
+                found.extend(WRITER_BEATS)
         return found
 
-    def _commands(self, dispatches: list[Dispatch]) -> list[ToChannel]:
-        by_channel: dict[int, list[bytes]] = {}
+    def _commands(self, dispatches: list[Dispatch], shard: int) -> list[ToChannel | ToNetwork]:
+        by_channel: dict[int, list[Dispatch]] = {}
         for dispatch in dispatches:
-            line = self._steps.encoders[dispatch.channel](dispatch)
-            by_channel.setdefault(dispatch.channel, []).append(line)
-        channels = self._steps.project.channels
-        return [ToChannel(channels[index].name, lines) for index, lines in by_channel.items()]
+            by_channel.setdefault(dispatch.channel, []).append(dispatch)
+        found: list[ToChannel | ToNetwork] = []
+        for index, those in by_channel.items():
+            name, channel = self._steps.project.channels[index].name, self._steps.channels[index]
+            if isinstance(channel, Local):
+                found.append(ToChannel(name, [channel.encode(dispatch) for dispatch in those]))
+            else:
+                commands = [_command(dispatch, channel.encode(dispatch)) for dispatch in those]
+                found.append(ToNetwork(shard % WRITERS, name, commands))
+        return found
+
+
+def _command(dispatch: Dispatch, body: bytes) -> Command:
+    decision = dispatch.decision
+    if decision.expires_at is None:
+        raise AssertionError("a message that was decided to be sent expires")
+    return Command(
+        dispatch.dispatch_id,
+        decision.user_id,
+        dispatch.plan,
+        decision.plan,
+        task_id(decision.plan, decision.day),
+        dispatch.zone,
+        decision.expires_at,
+        body,
+    )
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> Columns:

@@ -6,69 +6,175 @@ Both ends have a position that is saved with the epoch, so that what a crash und
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 from zlib import crc32
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from flowops.channels import CHANNELS, Outlet
+from flowops.channels import CHANNELS, Local, Outlet
+from flowops.channels.base import WRITERS, Command, Place
+from flowops.channels.courier import Courier, wall_clock
+from flowops.channels.ledger import open_ledger
+from flowops.core.admission import quiet_until
 from flowops.core.plan import Project
-from flowops.streaming import job
+from flowops.core.records import Micros
+from flowops.core.time import zone_named
 from flowops.streaming.failures import noted
-from flowops.streaming.shards import ToChannel, ToWarehouse
+from flowops.streaming.flight import Flight
+from flowops.streaming.job import Job
+from flowops.streaming.journal import Journal
+from flowops.streaming.pace import Pace
+from flowops.streaming.shards import ToChannel, ToNetwork, ToWarehouse
+from flowops.streaming.statefolder import StateFolder
 from flowops.warehouse.compact import compact
 from flowops.warehouse.outcomes import publish
 from flowops.warehouse.schema import plan_facts
 from flowops.warehouse.segments import Segments
 
-_WRITERS = 4
+WriterState: TypeAlias = dict[str, Any]
+"""By channel its position: a length in bytes, or what its sender says; and under names that no channel can have the
+place of the log of what is in flight, and the length of the journal."""
+
+_FLIGHT = "/flight"
+_JOURNAL = "/journal"
 _PUBLISH_EVERY = 2.0
 """Seconds between two publications of the outcomes while a run is under way."""
 
 
 @noted
-class Delivery(FixedPartitionedSink[ToChannel, dict[str, int]]):
-    """Writes commands to outlets. A fixed number of writers, each with the channels whose names hash onto it."""
+class Delivery(FixedPartitionedSink[ToChannel | ToNetwork, WriterState]):
+    """Writes to local channels and hands over to the couriers of network channels; a fixed number of writers.
 
-    def __init__(self, outlets: Mapping[str, job.Outlet]) -> None:
-        self._outlets = outlets
+    A local channel belongs to the writer that its name hashes onto. Of a network channel each writer sends the commands
+    of a part of the shards, so that several processes send, and a user's commands keep their order.
+    """
+
+    def __init__(self, job: Job, state: StateFolder) -> None:
+        self._job = job
+        self._state = state
 
     def list_parts(self) -> list[str]:
-        """Every worker can write to every outlet."""
-        return [f"writer-{number}" for number in range(_WRITERS)]
+        """Every worker can write to every channel."""
+        return [f"writer-{number}" for number in range(WRITERS)]
 
     def part_fn(self, item_key: str) -> int:
-        """Which writer a channel belongs to."""
-        return crc32(item_key.encode()) % _WRITERS
+        """Which writer an item belongs to: the number behind a slash, or the one of the channel named."""
+        slash, number = item_key[:1], item_key[1:]
+        return int(number) if slash == "/" else crc32(item_key.encode()) % WRITERS
 
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, int] | None) -> _Writer:  # noqa: ARG002
-        """The writer, its outlets cut back to where the last committed epoch left them."""
+    def build_part(self, step_id: str, for_part: str, resume_state: WriterState | None) -> _Writer:  # noqa: ARG002
+        """The writer, its channels as the last committed epoch left them."""
         number = int(for_part.rpartition("-")[2])
-        positions = resume_state or {}
-        outlets = {
-            name: CHANNELS[outlet.type].open(outlet.path, positions.get(name, 0))
-            for name, outlet in self._outlets.items()
-            if self.part_fn(name) == number
-        }
-        return _Writer(outlets)
+        known = resume_state or {}
+        outlets: dict[str, Outlet] = {}
+        for name, settings in self._job.config.channels.items():
+            kind = CHANNELS[settings.type]
+            if isinstance(kind, Local) and self.part_fn(name) == number:
+                outlets[name] = kind.open(settings, self._job.folder, known.get(name, 0))
+        network = _Network(self._job, self._state, number, known) if self._job.networked else None
+        return _Writer(outlets, network)
 
 
 @noted
-class _Writer(StatefulSinkPartition[ToChannel, dict[str, int]]):
-    def __init__(self, outlets: dict[str, Outlet]) -> None:
+class _Writer(StatefulSinkPartition[ToChannel | ToNetwork, WriterState]):
+    def __init__(self, outlets: dict[str, Outlet], network: _Network | None) -> None:
         self._outlets = outlets
+        self._network = network
 
-    def write_batch(self, values: list[ToChannel]) -> None:
-        for channel, lines in values:
-            self._outlets[channel].write(lines)
+    def write_batch(self, values: list[ToChannel | ToNetwork]) -> None:
+        for value in values:
+            if isinstance(value, ToChannel):
+                self._outlets[value.channel].write(value.lines)
+            elif self._network is not None and value.commands:
+                self._network.hand(value.channel, value.commands)
+        if self._network is not None:
+            self._network.collect()
 
-    def snapshot(self) -> dict[str, int]:
-        return {name: outlet.position() for name, outlet in self._outlets.items()}
+    def snapshot(self) -> WriterState:
+        positions = {name: outlet.position() for name, outlet in self._outlets.items()}
+        return positions if self._network is None else {**positions, **self._network.state()}
 
     def close(self) -> None:
         for outlet in self._outlets.values():
             outlet.close()
+        if self._network is not None:
+            self._network.close()
+
+
+class _Network:
+    """The part of a writer that has to do with network channels: couriers, what is in flight, the journal."""
+
+    def __init__(self, job: Job, state: StateFolder, writer: int, known: WriterState) -> None:
+        self._pace = Pace(state.pace)
+        self._writer = writer
+        self._plans = job.project.plans
+        self._waiting: dict[str, int] = {}
+        self._flight = Flight(state.flight, writer, known.get(_FLIGHT))
+        self._journal = Journal(state.journal, writer, known.get(_JOURNAL, 0))
+        self._assumed = {name for name, settings in job.config.channels.items() if settings.receipts == "assumed"}
+        self._couriers: dict[str, Courier] = {}
+        ledger = job.config.ledger
+        for name in sorted(job.networked):
+            settings = job.config.channels[name]
+            kind = CHANNELS[settings.type]
+            if isinstance(kind, Local):
+                continue
+            place = Place(job.project.name, name, writer, state.published_at or wall_clock(), ledger.keep)
+            self._couriers[name] = Courier(
+                name,
+                kind.open(settings, place),
+                open_ledger(ledger, state.ledger, place),
+                self._held_until,
+                known.get(name),
+                partial(self._count, name),
+            )
+        for name, courier in self._couriers.items():
+            courier.hand(self._flight.of_channel(name))
+
+    def hand(self, channel: str, commands: Sequence[Command]) -> None:
+        """Take commands; one that is in flight already is not taken twice."""
+        self._couriers[channel].hand(self._flight.add(channel, commands))
+
+    def collect(self) -> dict[str, Any]:
+        """Write down what was answered meanwhile; the positions of the senders before it, by channel."""
+        positions = {}
+        now = wall_clock()
+        for name, courier in self._couriers.items():
+            positions[name], answered = courier.collect()
+            telling = answered
+            if name in self._assumed:  # the shard assumed that it was accepted
+                telling = [each for each in answered if each[1].receipt != "accepted"]
+            if telling:
+                self._journal.append(telling, now)
+            self._flight.land(command.dispatch_id for command, _ in answered)
+        return positions
+
+    def state(self) -> WriterState:
+        """What goes on from here: nothing before the positions is in flight."""
+        positions = self.collect()
+        return {**positions, _FLIGHT: self._flight.save(), _JOURNAL: self._journal.position}
+
+    def close(self) -> None:
+        """Stop sending; what is in flight is sent when the run goes on."""
+        for courier in self._couriers.values():
+            courier.close()
+        self._journal.close()
+        self._flight.close()
+
+    def _held_until(self, command: Command, now: Micros) -> Micros | None:
+        """When the quiet of the command's plan ends, in the user's zone; None if it is not quiet now (S31a)."""
+        plan = self._plans[command.plan]
+        if plan.quiet is None:
+            return None
+        return quiet_until(plan.quiet, zone_named(command.zone) or plan.zone, now)
+
+    def _count(self, channel: str, waiting: int) -> None:
+        """Called in the couriers' threads: readers look at it, also when nothing comes in here."""
+        self._waiting[channel] = waiting
+        self._pace.report_writer(self._writer, sum(self._waiting.values()))
 
 
 @noted

@@ -7,6 +7,9 @@
       manifest.json   what this state is of: format, mode, rules, inputs, and whether the run has finished
       recovery/       Bytewax's recovery store: positions and lengths
       shards/         the logs of the shards
+      flight/         the commands in flight to network channels, a log for each writer
+      journal/        what the providers said, a file for each writer
+      ledger/         which commands were answered, for a while; also a run that begins anew asks it (S32)
       pace            shared by the processes of a run; begun anew at every start
 """
 
@@ -65,6 +68,9 @@ class StateFolder:
         self.path = path
         self.recovery = path / "recovery"
         self.shards = path / "shards"
+        self.flight = path / "flight"
+        self.journal = path / "journal"
+        self.ledger = path / "ledger"
         self.pace = path / "pace"
         self.published_at: int | None = None
         self._lock: int | None = None
@@ -145,7 +151,8 @@ class StateFolder:
     def begin(self, manifest: Manifest) -> None:
         """Lay out the folder for a new run."""
         self.clear()
-        self.shards.mkdir(parents=True)
+        for folder in (self.shards, self.flight, self.journal):
+            folder.mkdir(parents=True)
         self.recovery.mkdir()
         try:
             init_db_dir(self.recovery, _RECOVERY_PARTITIONS)
@@ -165,7 +172,7 @@ class StateFolder:
     def clear(self) -> None:
         """Remove the state; the lock stays. The manifest goes first: without it there is no state."""
         self._manifest.unlink(missing_ok=True)
-        for folder in (self.recovery, self.shards):
+        for folder in (self.recovery, self.shards, self.flight, self.journal):
             shutil.rmtree(folder, ignore_errors=True)
 
     def begin_pace(self) -> None:

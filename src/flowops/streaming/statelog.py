@@ -1,7 +1,7 @@
-"""The state folder's log of one shard: frames appended at every snapshot, rewritten now and then.
+"""A log of the state folder, of a shard or a writer: frames appended at every snapshot, rewritten now and then.
 
-Bytewax keeps only (shard, generation, length). What was appended after the epoch that a run resumes from is cut off, so
-a frame needs no transaction. A process that dies leaves the page cache to the operating system; power loss may cost
+Bytewax keeps only (number, generation, length). What was appended after the epoch that a run resumes from is cut off,
+so a frame needs no transaction. A process that dies leaves the page cache to the operating system; power loss may cost
 the frames that it had not written yet, which the length check reports.
 """
 
@@ -17,15 +17,15 @@ from zlib import crc32
 from flowops.errors import StateError
 
 Place: TypeAlias = tuple[int, int, int]
-"""(shard, generation, length in bytes)."""
+"""(number of the shard or writer, generation, length in bytes)."""
 
 _HEAD = struct.Struct("<II")  # length and crc32 of the frame that follows
 _SMALL = 256 * 1024
 _KEPT = 3  # snapshots after which a replaced generation cannot be asked for: its successor is committed by then
 
 
-class ShardLog:
-    """The log of shard `number` in `folder`, at `place`, or a new one that replaces whatever is there."""
+class StateLog:
+    """The log number `number` in `folder`, at `place`, or a new one that replaces whatever is there."""
 
     def __init__(self, folder: Path, number: int, place: Place | None = None) -> None:
         self._folder = folder

@@ -18,7 +18,7 @@ from typing import Any
 
 from flowops.channels.file import FileOutlet
 from flowops.streaming import readers, sinks, statefolder, statelog
-from flowops.streaming.statelog import ShardLog
+from flowops.streaming.statelog import StateLog
 from flowops.warehouse import outcomes
 
 
@@ -76,10 +76,10 @@ def install(point: str, nth: int) -> None:
 
     path = pathlib.Path
     points: dict[str, tuple[Any, ...]] = {
-        "append-torn": (ShardLog, "append", torn_append),
-        "append-after": (ShardLog, "append", after),
-        "rewrite-emptied": (ShardLog, "rewrite", emptied),
-        "rewrite-after": (ShardLog, "rewrite", after),
+        "append-torn": (StateLog, "append", torn_append),
+        "append-after": (StateLog, "append", after),
+        "rewrite-emptied": (StateLog, "rewrite", emptied),
+        "rewrite-after": (StateLog, "rewrite", after),
         "reader-snapshot": (readers._Reader, "snapshot", before),
         "deliver-torn": (FileOutlet, "write", torn_write),
         "deliver-snapshot": (FileOutlet, "position", before),

@@ -1,0 +1,243 @@
+"""The kafka channel: a message per command on a topic, keyed by the user, exactly once for who reads committed.
+
+Commands are sent in transactions, up to a thousand at a time, under a transactional id of the writer's own. A writer
+that starts takes that id over: the broker aborts what its forerunner left open and takes nothing more from it, so that
+what is on the topic then is all that will ever be of the forerunner. The writer reads it from where the last committed
+epoch stood to its end, and what it finds is not sent again. The order of a user's commands is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from flowops.channels.base import ACCEPTED, Answer, Command, Network, Place, Receipts, Settings, Unavailable, shortened
+from flowops.channels.command import to_json
+from flowops.core.time import MINUTE
+from flowops.errors import RunError
+from flowops.settings.fields import Label
+from flowops.settings.kafka import KafkaConnection, refused_options
+from flowops.settings.model import Word
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Message, Producer
+
+_AT_ONCE = 1000
+_ANSWER = 15.0
+"""Seconds that a broker has for an answer before it counts as gone."""
+
+_TRANSACTION_MS = 60_000  # after which a broker aborts what a writer that died has left open
+_SCAN = 120.0
+_SKEW = 10 * MINUTE  # that clocks may differ, where only the time at which the run began tells where to read from
+
+Positions = dict[int, int]
+"""Partition -> the offset before which nothing is of a command that is still in flight."""
+
+
+class KafkaSettings(KafkaConnection, Settings):
+    """`type: kafka`."""
+
+    type: Annotated[Literal["kafka"], Word]
+    topic: Label
+    transactional_id: Label | None = None  # left out: flowops-PROJECT-CHANNEL
+    receipts: Receipts
+
+
+class KafkaSender:
+    """Sends the commands of one writer."""
+
+    room: Final = _AT_ONCE
+
+    def __init__(self, settings: KafkaSettings, place: Place) -> None:
+        self._topic = settings.topic
+        self._begun = place.begun
+        self._options = settings.client_options()
+        prefix = settings.transactional_id or f"flowops-{place.project}-{place.channel}"
+        self._id = f"{prefix}-{place.writer}"
+        self._producer: Producer | None = None
+        self._positions: Positions | None = None
+        self._make()  # options that the client refuses are told before anything runs
+
+    def connect(self, position: Positions | None) -> list[str]:
+        """Take over from whoever sent under this id before; the dispatch ids found on the topic since `position`."""
+        from confluent_kafka import KafkaException  # noqa: PLC0415 - only a run needs it
+
+        self.close()
+        self._producer = self._make()
+        try:
+            self._producer.init_transactions(_ANSWER)
+            found, self._positions = self._scan(position)
+        except KafkaException as error:
+            raise self._unavailable(error) from error
+        return found
+
+    def send(self, commands: Sequence[Command], answer: Callable[[Command, Answer], None]) -> None:
+        """One transaction. A command that no broker would take has failed, and the others are tried again."""
+        from confluent_kafka import KafkaException  # noqa: PLC0415
+
+        if self._producer is None or self._positions is None:
+            raise Unavailable("not connected")
+        ends = dict(self._positions)
+        refused: dict[str, str] = {}
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                partition, offset = message.partition(), message.offset()
+                if partition is not None and offset is not None:
+                    ends[partition] = max(ends.get(partition, 0), offset + 1)
+            elif error.code() in self._permanent():
+                refused[_dispatch_id(message) or ""] = str(error.str())
+
+        try:
+            self._producer.begin_transaction()
+            for command in commands:
+                try:
+                    self._produce(self._producer, command, delivered)
+                except KafkaException as error:
+                    if error.args[0].code() not in self._permanent():
+                        raise
+                    refused[command.dispatch_id] = str(error.args[0].str())
+            self._producer.flush(_ANSWER)
+            if any(command.dispatch_id in refused for command in commands):
+                self._producer.abort_transaction(_ANSWER)
+            else:
+                self._producer.commit_transaction(_ANSWER)
+        except KafkaException as error:
+            raise self._unavailable(error) from error
+        if not refused:
+            self._positions = ends
+        for command in commands:
+            words = refused.get(command.dispatch_id)
+            if words is not None:
+                answer(command, Answer("failed", shortened(words)))
+            else:
+                answer(command, Answer(None, after=0.0) if refused else ACCEPTED)
+
+    def position(self) -> Positions | None:
+        """By partition, where the commands that are not answered yet would begin."""
+        return None if self._positions is None else dict(self._positions)
+
+    def close(self) -> None:
+        """Leave; a transaction that is open is aborted by whoever comes next."""
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+
+    def _make(self) -> Producer:
+        from confluent_kafka import KafkaException, Producer  # noqa: PLC0415
+
+        options = {
+            "linger.ms": 5,
+            **self._options,
+            "acks": "all",
+            "enable.idempotence": True,
+            "transactional.id": self._id,
+            "transaction.timeout.ms": _TRANSACTION_MS,
+            "message.timeout.ms": _TRANSACTION_MS,
+        }
+        try:
+            return Producer(options)
+        except (KafkaException, ValueError, TypeError) as error:
+            raise refused_options(error, f"the channel to the topic {self._topic}") from error
+
+    def _produce(self, producer: Producer, command: Command, delivered: Callable[[Any, Any], None]) -> None:
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("dispatch_id", command.dispatch_id.encode()),
+            ("plan", command.plan_id.encode()),
+            ("task", command.task.encode()),
+        ]
+        producer.produce(self._topic, command.body, command.user_id.encode(), headers=headers, on_delivery=delivered)
+
+    def _scan(self, position: Positions | None) -> tuple[list[str], Positions]:
+        """The dispatch ids on the topic from `position` to its end, and its end.
+
+        The end is that of everything written, and reading goes on until it is reached: a transaction of another writer
+        that stands open in between holds up who reads committed, until it is taken over or times out.
+        """
+        from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition  # noqa: PLC0415
+
+        ends = self._ends()
+        consumer = Consumer(
+            {
+                **self._options,
+                "group.id": self._id,  # never joined, nothing is committed
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        found: list[str] = []
+        try:
+            if position is None:
+                since = (self._begun - _SKEW) // 1000
+                wanted = [TopicPartition(self._topic, partition, since) for partition in ends]
+                begins = {each.partition: each.offset for each in consumer.offsets_for_times(wanted, timeout=_ANSWER)}
+            else:
+                begins = {partition: position.get(partition, 0) for partition in ends}
+            open_ = {p for p, end in ends.items() if begins[p] != OFFSET_END and begins[p] < end}
+            consumer.assign([TopicPartition(self._topic, p, begins[p]) for p in open_])
+            give_up = time.monotonic() + _SCAN
+            while open_:
+                for message in consumer.consume(1000, 0.5):
+                    error = message.error()
+                    partition, offset = message.partition(), message.offset()
+                    if partition is None or offset is None:
+                        continue
+                    if error is None:
+                        dispatch_id = _dispatch_id(message)
+                        if dispatch_id is not None:
+                            found.append(dispatch_id)
+                        offset += 1
+                    elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own name for it
+                        raise KafkaException(error)
+                    if offset >= ends[partition]:
+                        open_.discard(partition)
+                if time.monotonic() > give_up:
+                    raise Unavailable(f"the end of the topic {self._topic} was not reached within {_SCAN:.0f} s")
+        finally:
+            consumer.close()
+        return found, ends
+
+    def _ends(self) -> Positions:
+        from confluent_kafka import IsolationLevel, KafkaException, TopicPartition  # noqa: PLC0415
+        from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # noqa: PLC0415
+
+        if self._producer is None:
+            raise Unavailable("not connected")
+        about = self._producer.list_topics(self._topic, timeout=_ANSWER).topics[self._topic]
+        if about.error is not None:
+            raise KafkaException(about.error)
+        wanted = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in about.partitions}  # type: ignore[no-untyped-call]
+        asked = AdminClient(self._options).list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_ANSWER
+        )
+        return {each.partition: future.result(_ANSWER).offset for each, future in asked.items()}
+
+    @staticmethod
+    def _permanent() -> frozenset[int]:
+        from confluent_kafka import KafkaError  # noqa: PLC0415
+
+        return frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD})
+
+    def _unavailable(self, error: Exception) -> Exception:
+        from confluent_kafka import KafkaError  # noqa: PLC0415
+
+        reason: KafkaError = error.args[0]
+        if reason.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):  # noqa: SLF001
+            return RunError(
+                f"another engine sends to the topic {self._topic} under the transactional id {self._id}: stop one of"
+                " them, or give this one a `transactional_id:` of its own"
+            )
+        return Unavailable(shortened(str(reason.str())))
+
+
+def _dispatch_id(message: Message) -> str | None:
+    headers = message.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    value = next((value for name, value in pairs if name == "dispatch_id"), None)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+CHANNEL = Network(KafkaSettings, to_json, KafkaSender)

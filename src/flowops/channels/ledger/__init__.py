@@ -1,0 +1,47 @@
+"""The ledger (S32): which commands were answered, and how, so that nothing goes out twice. One file per store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from pydantic import BeforeValidator
+
+from flowops.channels.base import Answer, Place
+from flowops.channels.ledger.redis import RedisLedger
+from flowops.channels.ledger.sqlite import SqliteLedger
+from flowops.core.records import Micros
+from flowops.core.time import DAY, HOUR
+from flowops.settings.fields import within
+from flowops.settings.model import Model
+from flowops.settings.redis import RedisConnection
+
+__all__ = ["Ledger", "LedgerSettings", "open_ledger"]
+
+
+class LedgerSettings(Model):
+    """`ledger:` of flowops.yaml. Without `redis` it is SQLite in the state folder; `keep`: how long it remembers."""
+
+    redis: RedisConnection | None = None
+    keep: Annotated[Micros, BeforeValidator(within(HOUR, 366 * DAY))] = 7 * DAY
+
+
+class Ledger(Protocol):
+    """What one writer remembers of one channel. Used in one thread. Each method raises Unavailable, or RunError."""
+
+    def known(self, dispatch_ids: Sequence[str]) -> dict[str, Answer]:
+        """Those of the commands that were answered, with their answers."""
+
+    def record(self, answers: Sequence[tuple[str, Answer]]) -> None:
+        """Remember final answers; one that is there stays as it is."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+def open_ledger(settings: LedgerSettings, folder: Path, place: Place) -> Ledger:
+    """The ledger of a writer for a channel; `folder` is where the state folder keeps those of SQLite."""
+    if settings.redis is not None:
+        return RedisLedger(settings.redis, place.project, place.keep)
+    return SqliteLedger(folder / f"{place.channel}-{place.writer}.sqlite3", place.keep)
