@@ -61,20 +61,20 @@ class KafkaSender:
 
     def connect(self, position: Positions | None) -> list[str]:
         """Take over from whoever sent under this id before; the dispatch ids found on the topic since `position`."""
-        from confluent_kafka import KafkaException  # noqa: PLC0415 - only a run needs it
+        from confluent_kafka import KafkaError, KafkaException  # noqa: PLC0415 - only a run needs it
 
         self.close()
         self._producer = self._make()
         try:
             self._producer.init_transactions(_ANSWER)
             found, self._positions = self._scan(position)
-        except KafkaException as error:
+        except (KafkaException, KafkaError) as error:
             raise self._unavailable(error) from error
         return found
 
     def send(self, commands: Sequence[Command], answer: Callable[[Command, Answer], None]) -> None:
         """One transaction. A command that no broker would take has failed, and the others are tried again."""
-        from confluent_kafka import KafkaException  # noqa: PLC0415
+        from confluent_kafka import KafkaError, KafkaException  # noqa: PLC0415
 
         if self._producer is None or self._positions is None:
             raise Unavailable("not connected")
@@ -103,7 +103,7 @@ class KafkaSender:
                 self._producer.abort_transaction(_ANSWER)
             else:
                 self._producer.commit_transaction(_ANSWER)
-        except KafkaException as error:
+        except (KafkaException, KafkaError) as error:  # the client raises what is fatal bare
             raise self._unavailable(error) from error
         if not refused:
             self._positions = ends
@@ -132,6 +132,8 @@ class KafkaSender:
             **self._options,
             "acks": "all",
             "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # as in Java's client: who joins topics finds a user in one partition
+            "error_cb": _unsaid,
             "transactional.id": self._id,
             "transaction.timeout.ms": _TRANSACTION_MS,
             "message.timeout.ms": _TRANSACTION_MS,
@@ -210,10 +212,12 @@ class KafkaSender:
         if about.error is not None:
             raise KafkaException(about.error)
         wanted = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in about.partitions}  # type: ignore[no-untyped-call]
-        asked = AdminClient(self._options).list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_ANSWER
-        )
-        return {each.partition: future.result(_ANSWER).offset for each, future in asked.items()}
+        admin = AdminClient(self._options)  # kept: with the client, the answers would go
+        asked = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_ANSWER)
+        try:
+            return {each.partition: future.result(_ANSWER + 1).offset for each, future in asked.items()}
+        except TimeoutError as error:
+            raise Unavailable(f"nobody says where the topic {self._topic} ends") from error
 
     @staticmethod
     def _permanent() -> frozenset[int]:
@@ -224,13 +228,17 @@ class KafkaSender:
     def _unavailable(self, error: Exception) -> Exception:
         from confluent_kafka import KafkaError  # noqa: PLC0415
 
-        reason: KafkaError = error.args[0]
+        reason = error if isinstance(error, KafkaError) else error.args[0]
         if reason.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):  # noqa: SLF001
             return RunError(
                 f"another engine sends to the topic {self._topic} under the transactional id {self._id}: stop one of"
                 " them, or give this one a `transactional_id:` of its own"
             )
         return Unavailable(shortened(str(reason.str())))
+
+
+def _unsaid(error: KafkaError) -> None:
+    """Say nothing of a broker that is gone: the client tries again, and what fails is raised where it is done."""
 
 
 def _dispatch_id(message: Message) -> str | None:

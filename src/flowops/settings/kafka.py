@@ -43,7 +43,7 @@ class KafkaConnection(Model):
 
         The client is told not to complain of every attempt at a broker that is gone: who uses it says so once.
         """
-        told = {"bootstrap.servers": ",".join(self.brokers), "client.id": "flowops", "log_level": 2}
+        told = {"bootstrap.servers": ",".join(self.brokers), "client.id": "flowops", "log_level": 0}
         return told | {name: value.reveal() for name, value in self.options.items()}
 
 
