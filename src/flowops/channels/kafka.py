@@ -68,7 +68,7 @@ class KafkaSender:
         try:
             self._producer.init_transactions(_ANSWER)
             found, self._positions = self._scan(position)
-        except (KafkaException, KafkaError) as error:
+        except (KafkaException, KafkaError) as error:  # type: ignore[misc]
             raise self._unavailable(error) from error
         return found
 
@@ -79,15 +79,16 @@ class KafkaSender:
         if self._producer is None or self._positions is None:
             raise Unavailable("not connected")
         ends = dict(self._positions)
-        refused: dict[str, str] = {}
+        refused: dict[str, str] = {}  # by the client, before it would be sent
+        broken: dict[str, str] = {}  # by the broker, which breaks the transaction
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                partition, offset = message.partition(), message.offset()
-                if partition is not None and offset is not None:
-                    ends[partition] = max(ends.get(partition, 0), offset + 1)
-            elif error.code() in self._permanent():
-                refused[_dispatch_id(message) or ""] = str(error.str())
+            partition, offset = message.partition(), message.offset()
+            if error is not None:
+                if error.code() in self._permanent():
+                    broken[_dispatch_id(message) or ""] = str(error.str())
+            elif partition is not None and offset is not None:
+                ends[partition] = max(ends.get(partition, 0), offset + 1)
 
         try:
             self._producer.begin_transaction()
@@ -98,21 +99,22 @@ class KafkaSender:
                     if error.args[0].code() not in self._permanent():
                         raise
                     refused[command.dispatch_id] = str(error.args[0].str())
-            self._producer.flush(_ANSWER)
-            if any(command.dispatch_id in refused for command in commands):
-                self._producer.abort_transaction(_ANSWER)
-            else:
+            try:
                 self._producer.commit_transaction(_ANSWER)
-        except (KafkaException, KafkaError) as error:  # the client raises what is fatal bare
+            except KafkaException:
+                if not broken:
+                    raise
+                self._producer.abort_transaction(_ANSWER)
+        except (KafkaException, KafkaError) as error:  # type: ignore[misc]  # what is fatal is raised bare
             raise self._unavailable(error) from error
-        if not refused:
+        if not broken:
             self._positions = ends
         for command in commands:
-            words = refused.get(command.dispatch_id)
+            words = refused.get(command.dispatch_id) or broken.get(command.dispatch_id)
             if words is not None:
                 answer(command, Answer("failed", shortened(words)))
             else:
-                answer(command, Answer(None, after=0.0) if refused else ACCEPTED)
+                answer(command, Answer(None, after=0.0) if broken else ACCEPTED)
 
     def position(self) -> Positions | None:
         """By partition, where the commands that are not answered yet would begin."""

@@ -1,0 +1,74 @@
+"""The redis channel beside its contract: a server that is full, a stream that is cut, a password."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from channels.desk import Desk, command, write_channel
+from servers.redis import RedisServer
+from servers.skip import running
+
+MakeDesk = Callable[..., Desk]
+
+
+def test_a_server_that_is_full_is_waited_for(desk: MakeDesk, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`maxmemory` reached: nothing is added, the operator is told, and when there is room it goes on."""
+    with running(RedisServer(maxmemory="3mb")) as server, server.client() as client:
+        write_channel(tmp_path, {"type": "redis", "url": server.url, "stream": "push", "receipts": "assumed"})
+        writers = desk()
+        number = 0
+        with caplog.at_level(logging.WARNING, "flowops.deliver"):
+            while "used memory > 'maxmemory'" not in caplog.text and number < 20_000:
+                writers.send([command(each) for each in range(number, number + 200)])
+                number += 200
+            writers.wait(lambda: "used memory > 'maxmemory'" in caplog.text)
+            assert writers.pace.waiting() > 0
+            client.config_set("maxmemory", "64mb")
+            writers.settle()
+        assert "takes messages again" in caplog.text
+        added = [entry[b"dispatch_id"].decode() for _, entry in client.xrange("push")]
+        assert sorted(added) == [command(each).dispatch_id for each in range(number)]
+
+
+def test_a_stream_is_kept_to_about_its_length(
+    desk: MakeDesk, tmp_path: Path, redis_server: RedisServer, unique_name: str
+) -> None:
+    channel = {"type": "redis", "url": redis_server.url, "stream": unique_name, "receipts": "assumed"}
+    write_channel(tmp_path, {**channel, "max_length": "1000"})
+    writers = desk()
+    writers.send(command(number) for number in range(3000))
+    writers.settle()
+    with redis_server.client() as client:
+        assert 1000 <= client.xlen(unique_name) < 1500
+
+
+def test_a_password_comes_from_the_environment_and_a_wrong_one_is_waited_out(
+    desk: MakeDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(RedisServer(password="pass-of-redis")) as server:
+        url = f"redis://127.0.0.1:{server.ports[0]}/0"
+        channel = {
+            "type": "redis",
+            "url": url,
+            "password": "${REDIS_PASSWORD}",
+            "stream": "push",
+            "receipts": "assumed",
+        }
+        write_channel(tmp_path, channel)
+        monkeypatch.setenv("REDIS_PASSWORD", "wr0ng-one")
+        wrong = desk()
+        wrong.send([command(1)])
+        with caplog.at_level(logging.DEBUG):
+            wrong.wait(lambda: "tried again" in caplog.text)
+        assert "wr0ng-one" not in caplog.text
+        wrong.close()
+        monkeypatch.setenv("REDIS_PASSWORD", "pass-of-redis")
+        right = desk()
+        right.send([command(1)])
+        right.settle()
+        with server.client() as client:
+            assert client.xlen("push") == 1
