@@ -1,4 +1,4 @@
-"""The webhook channel beside its contract: what is sent, what is tried again and when, what is final, what is hidden."""
+"""The webhook channel beside its contract: what is sent, what is tried again, what is final, what is hidden."""
 
 from __future__ import annotations
 

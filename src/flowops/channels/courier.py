@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, TypeAlias
 
 from flowops.channels.base import ACCEPTED, Answer, Command, Sender, Unavailable
@@ -85,6 +85,7 @@ class Courier:
         self._failures = 0
         self._send_at = 0.0  # the monotonic clock before which nothing is sent,
         self._record_at = 0.0  # and nothing written into the ledger
+        self._expire_at = 0.0
         self._silent_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"courier of {name}", daemon=True)
         self._thread.start()
@@ -131,6 +132,7 @@ class Courier:
                     heappush(self._ready, (self._came, command))
                     self._came += 1
                 self._wake()
+                self._expire()
                 self._settle()
                 self._send()
                 self._settle()
@@ -170,6 +172,19 @@ class Courier:
         if released:
             with self._news:
                 self._count(released)
+
+    def _expire(self) -> None:
+        """Now and then, also while nothing can be sent: what waits may have expired."""
+        if time.monotonic() < self._expire_at:
+            return
+        self._expire_at = time.monotonic() + _LOOK
+        now = self._clock()
+        expired = [command for _, command in self._ready if command.expires_at <= now]
+        if expired:
+            self._ready = [each for each in self._ready if each[1].expires_at > now]
+            heapify(self._ready)
+            for command in expired:
+                self._answer(command, _expired(command))
 
     def _send(self) -> None:
         """Send what can be sent, unless the server or the ledger is to be left alone."""
@@ -222,7 +237,7 @@ class Courier:
                 heappush(self._later, (min(until, command.expires_at), place, True, command))
                 held += 1
         for command in expired:
-            self._answer(command, Answer("expired", f"at {isoformat(command.expires_at)}"))
+            self._answer(command, _expired(command))
         if held:
             with self._news:
                 self._count(-held)
@@ -321,6 +336,10 @@ class Courier:
         except Unavailable as error:
             _log.warning("channel %s: %s; %d answers are not remembered", self._name, error, len(lasting))
         self._ledger.close()
+
+
+def _expired(command: Command) -> Answer:
+    return Answer("expired", f"at {isoformat(command.expires_at)}")
 
 
 def _drawn(tries: int) -> float:

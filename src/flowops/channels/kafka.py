@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flowops.channels.base import ACCEPTED, Answer, Command, Network, Place, Receipts, Settings, Unavailable, shortened
 from flowops.channels.command import to_json
@@ -47,8 +48,6 @@ class KafkaSettings(KafkaConnection, Settings):
 class KafkaSender:
     """Sends the commands of one writer."""
 
-    room: Final = _AT_ONCE
-
     def __init__(self, settings: KafkaSettings, place: Place) -> None:
         self._topic = settings.topic
         self._begun = place.begun
@@ -57,7 +56,13 @@ class KafkaSender:
         self._id = f"{prefix}-{place.writer}"
         self._producer: Producer | None = None
         self._positions: Positions | None = None
+        self._alone = 0  # so many commands are sent one at a time
         self._make()  # options that the client refuses are told before anything runs
+
+    @property
+    def room(self) -> int:
+        """How many commands make a transaction."""
+        return 1 if self._alone else _AT_ONCE
 
     def connect(self, position: Positions | None) -> list[str]:
         """Take over from whoever sent under this id before; the dispatch ids found on the topic since `position`."""
@@ -73,7 +78,7 @@ class KafkaSender:
         return found
 
     def send(self, commands: Sequence[Command], answer: Callable[[Command, Answer], None]) -> None:
-        """One transaction. A command that no broker would take has failed, and the others are tried again."""
+        """One transaction. A command that no broker would take has failed."""
         from confluent_kafka import KafkaError, KafkaException  # noqa: PLC0415
 
         if self._producer is None or self._positions is None:
@@ -82,11 +87,11 @@ class KafkaSender:
         refused: dict[str, str] = {}  # by the client, before it would be sent
         broken: dict[str, str] = {}  # by the broker, which breaks the transaction
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
+        def delivered(dispatch_id: str, error: KafkaError | None, message: Message) -> None:
             partition, offset = message.partition(), message.offset()
             if error is not None:
                 if error.code() in self._permanent():
-                    broken[_dispatch_id(message) or ""] = str(error.str())
+                    broken[dispatch_id] = str(error.str())
             elif partition is not None and offset is not None:
                 ends[partition] = max(ends.get(partition, 0), offset + 1)
 
@@ -94,27 +99,30 @@ class KafkaSender:
             self._producer.begin_transaction()
             for command in commands:
                 try:
-                    self._produce(self._producer, command, delivered)
+                    self._produce(self._producer, command, partial(delivered, command.dispatch_id))
                 except KafkaException as error:
                     if error.args[0].code() not in self._permanent():
                         raise
                     refused[command.dispatch_id] = str(error.args[0].str())
-            try:
-                self._producer.commit_transaction(_ANSWER)
-            except KafkaException:
-                if not broken:
-                    raise
+            if self._producer.flush(_ANSWER) > 0:
+                raise Unavailable(f"no answer within {_ANSWER:.0f} s")
+            if broken:
                 self._producer.abort_transaction(_ANSWER)
+            else:
+                self._producer.commit_transaction(_ANSWER)
         except (KafkaException, KafkaError) as error:  # type: ignore[misc]  # what is fatal is raised bare
             raise self._unavailable(error) from error
+        if broken and len(commands) > 1:  # a broker refuses whole batches: one at a time tells which it was
+            self._alone = len(commands)
+            for command in commands:
+                answer(command, Answer(None, after=0.0))
+            return
+        self._alone = max(0, self._alone - 1)
         if not broken:
             self._positions = ends
         for command in commands:
             words = refused.get(command.dispatch_id) or broken.get(command.dispatch_id)
-            if words is not None:
-                answer(command, Answer("failed", shortened(words)))
-            else:
-                answer(command, Answer(None, after=0.0) if broken else ACCEPTED)
+            answer(command, ACCEPTED if words is None else Answer("failed", shortened(words)))
 
     def position(self) -> Positions | None:
         """By partition, where the commands that are not answered yet would begin."""

@@ -103,7 +103,7 @@ class RedisSender:
 
 
 def _words(error: Exception) -> str:
-    return shortened(str(error)) or type(error).__name__
+    return shortened(str(error).partition(" script: ")[0]) or type(error).__name__
 
 
 CHANNEL = Network(RedisSettings, to_json, RedisSender)
