@@ -149,7 +149,7 @@ class WebhookReceiver(Receiver):
         return {"type": "webhook", "url": self.endpoint.url, "receipts": "assumed"}
 
     def arrived(self) -> list[Arrived]:
-        return [_of_body(request.body) for request in self.endpoint.first.values()]
+        return [_of_body(request.body) for request in list(self.endpoint.first.values())]
 
     def go(self) -> None:
         self.endpoint.stop()

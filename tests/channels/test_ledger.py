@@ -1,0 +1,114 @@
+"""The ledger, whichever its store: what was answered is known, for a while (S32)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from channels.desk import Desk, command, write_channel
+from channels.endpoint import Endpoint
+from flowops.channels.base import ACCEPTED, Answer, Place
+from flowops.channels.ledger import Ledger, LedgerSettings, open_ledger
+from flowops.core.time import SECOND
+from flowops.errors import RunError
+from flowops.settings.redis import RedisConnection
+from flowops.settings.secrets import Filled
+from servers.redis import RedisServer
+
+FAILED = Answer("failed", "404 Not Found: no such device")
+
+Open = Callable[[int], Ledger]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the ledger with a time for which it remembers."""
+    settings = LedgerSettings()
+    name = request.getfixturevalue("unique_name")
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        settings = LedgerSettings(redis=RedisConnection(url=Filled(server.url)))
+    made: list[Ledger] = []
+
+    def opened(keep: int) -> Ledger:
+        made.append(open_ledger(settings, tmp_path / "ledger", Place(name, "push", 0, 0, keep)))
+        return made[-1]
+
+    yield opened
+    for each in made:
+        each.close()
+
+
+def test_what_was_answered_is_known_also_when_it_is_opened_again(ledger: Open) -> None:
+    first = ledger(3600 * SECOND)
+    many = [(f"d{number}", ACCEPTED) for number in range(1200)]
+    assert first.known([name for name, _ in many]) == {}
+    first.record([*many, ("bad", FAILED)])
+    second = ledger(3600 * SECOND)
+    assert second.known([*(name for name, _ in many), "bad", "other"]) == {**dict(many), "bad": FAILED}
+
+
+def test_the_first_answer_stays(ledger: Open) -> None:
+    opened = ledger(3600 * SECOND)
+    opened.record([("d1", ACCEPTED)])
+    opened.record([("d1", FAILED), ("d2", FAILED)])
+    assert opened.known(["d1", "d2"]) == {"d1": ACCEPTED, "d2": FAILED}
+
+
+def test_what_is_older_than_it_keeps_is_forgotten(ledger: Open) -> None:
+    opened = ledger(SECOND // 5)
+    opened.record([("d1", ACCEPTED)])
+    time.sleep(0.4)
+    again = ledger(SECOND // 5)
+    again.record([("d2", ACCEPTED)])
+    assert again.known(["d1", "d2"]).keys() == {"d2"}
+
+
+def test_a_file_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "push-0.sqlite3").write_bytes(b"no database at all, and long enough to be read as one" * 50)
+    with pytest.raises(RunError, match=r"push-0\.sqlite3 cannot be used"):
+        open_ledger(LedgerSettings(), tmp_path, Place("shop", "push", 0, 0, SECOND))
+
+
+def test_engines_that_share_a_ledger_in_redis_send_a_message_once(
+    desk: Callable[..., Desk], tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """`ledger: {redis: ...}`: another state folder, as on another machine."""
+    endpoint = Endpoint()
+    more = f"ledger: {{redis: {{url: '{redis_server.url}'}}}}\n"
+    channel = {"type": "webhook", "url": endpoint.url, "receipts": "assumed"}
+    write_channel(tmp_path, channel, more=more)
+    first = desk()
+    first.send([command(9001), command(9002)])
+    first.settle()
+    write_channel(tmp_path, channel, more=f"{more}state: .other\n")
+    second = desk()
+    second.send([command(9001), command(9003)])
+    second.settle()
+    endpoint.stop()
+    assert len(endpoint.requests) == 3
+
+
+def test_a_ledger_that_is_gone_is_waited_for(
+    desk: Callable[..., Desk], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is sent of which it could not be known that it was sent before."""
+    server = RedisServer(appendonly=True)
+    endpoint = Endpoint()
+    with server:
+        more = f"ledger: {{redis: {{url: '{server.url}'}}}}\n"
+        write_channel(tmp_path, {"type": "webhook", "url": endpoint.url, "receipts": "assumed"}, more=more)
+        writers = desk()
+        server.stop()
+        writers.send([command(1), command(2)])
+        writers.wait(lambda: "the ledger: " in caplog.text)
+        assert endpoint.requests == []
+        server.start()
+        writers.settle()
+        writers.close()
+    endpoint.stop()
+    assert set(endpoint.accepted.values()) == {1}
+    assert len(endpoint.accepted) == 2
