@@ -32,9 +32,8 @@ CHANNEL = "  push: {type: file, path: out/push.jsonl, receipts: assumed}\n"
 def write_channel(folder: Path, channel: Mapping[str, Any], plan: str = PLAN, more: str = "") -> Path:
     """A project whose one plan sends by this channel. JSON is YAML."""
     assert CHANNEL in FLOWOPS
-    flowops = FLOWOPS.replace(CHANNEL, f"  push: {json.dumps(channel)}\n").replace(
-        "out_of_orderness: 5s", "out_of_orderness: 1s"
-    )
+    flowops = FLOWOPS.replace(CHANNEL, f"  push: {json.dumps(channel)}\n")
+    flowops = flowops.replace("out_of_orderness: 5s", "out_of_orderness: 1s")
     write_project(folder, {"simple": plan}, flowops + more)
     (folder / "data" / "web.jsonl").touch()
     return folder

@@ -168,7 +168,7 @@ def test_a_message_is_held_in_quiet_hours_and_kept_over_a_restart(
 
 def test_receipts_that_are_not_assumed_are_journalled(network: Receiver, desk: MakeDesk, tmp_path: Path) -> None:
     """S40: the shard waits for them. A crash cuts the journal back, and what was known is told once more."""
-    write_channel(tmp_path, {**network.channel, "receipts": "1d"})
+    write_channel(tmp_path, {**network.channel, "receipts": {"undelivered_after": "1d"}})
     writers = desk()
     states = writers.save()
     writers.send(command(number) for number in range(10))

@@ -127,7 +127,12 @@ def test_a_secret_is_nowhere_but_on_the_wire(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PUSH_SECRET", f"{secret}-signing")
     endpoint = Endpoint()
     endpoint.answering = lambda request, before: Reply(403, f"{request.headers}".encode())  # noqa: ARG005
-    channel = {"type": "webhook", "url": endpoint.url, "receipts": "1d", "secret": "${PUSH_SECRET}"}
+    channel = {
+        "type": "webhook",
+        "url": endpoint.url,
+        "receipts": {"undelivered_after": "1d"},
+        "secret": "${PUSH_SECRET}",
+    }
     write_channel(tmp_path, {**channel, "headers": {"Authorization": "Bearer ${PUSH_TOKEN}"}})
     Log(tmp_path).grow(10)
     with started(tmp_path, "-v", "--epoch", "0.2", verb="run") as process:
@@ -148,7 +153,12 @@ def test_a_secret_is_nowhere_but_on_the_wire(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_secret_that_is_missing_stops_the_start(tmp_path: Path) -> None:
-    channel = {"type": "webhook", "url": "https://push.example.com", "receipts": "1d", "secret": "${NOT_THERE}"}
+    channel = {
+        "type": "webhook",
+        "url": "https://push.example.com",
+        "receipts": {"undelivered_after": "1d"},
+        "secret": "${NOT_THERE}",
+    }
     write_channel(tmp_path, channel)
     said = refused(2, "run", "--project", tmp_path)
     assert "the environment has no NOT_THERE" in said
@@ -156,7 +166,7 @@ def test_a_secret_that_is_missing_stops_the_start(tmp_path: Path) -> None:
 
 def test_a_replay_with_a_network_channel_is_refused(tmp_path: Path) -> None:
     """An old log must not message real people (S31a); a channel that no plan uses does no harm."""
-    channel = {"type": "webhook", "url": "https://push.example.com", "receipts": "1d"}
+    channel = {"type": "webhook", "url": "https://push.example.com", "receipts": {"undelivered_after": "1d"}}
     write_channel(tmp_path, channel)
     said = refused(2, "replay", "--project", tmp_path)
     assert "the plan `simple` sends by `push`, a channel of type `webhook`" in said

@@ -29,7 +29,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def write(folder: Path, endpoint: Endpoint, **more: object) -> None:
-    write_channel(folder, {"type": "webhook", "url": endpoint.url, "receipts": "1d", **more})
+    write_channel(folder, {"type": "webhook", "url": endpoint.url, "receipts": {"undelivered_after": "1d"}, **more})
 
 
 def told(writers: Desk) -> dict[str, tuple[str, str | None]]:
@@ -189,7 +189,7 @@ def test_a_url_from_the_environment_is_held_to_https(
     desk: MakeDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUSH_URL", "http://push.example.com/secret-path")
-    write_channel(tmp_path, {"type": "webhook", "url": "${PUSH_URL}", "receipts": "1d"})
+    write_channel(tmp_path, {"type": "webhook", "url": "${PUSH_URL}", "receipts": {"undelivered_after": "1d"}})
     with pytest.raises(ConfigError, match="shows messages to whoever listens") as refused:
         desk()
     assert "secret-path" not in str(refused.value)

@@ -15,23 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeAlias
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from flowops.core.effects import Dispatch
 from flowops.core.records import Micros
-from flowops.core.time import DAY, MINUTE
-from flowops.settings.fields import Cost, Identifier, refuse, within
-from flowops.settings.model import Model, Word
-
-_wait = within(MINUTE, 30 * DAY)
+from flowops.settings.fields import Cost, Identifier, refuse
+from flowops.settings.model import Model
 
 
-def _receipts(value: Any) -> Micros | str:
-    return "assumed" if value == "assumed" else _wait(value)
+class Receipts(Model):
+    """S40: how long a message waits for its receipts before it counts as undelivered."""
+
+    undelivered_after: Wait
 
 
-Receipts: TypeAlias = Annotated[Micros | Literal["assumed"], BeforeValidator(_receipts)]
-"""S40: `assumed`, or how long to wait for a receipt before a message counts as undelivered."""
+def _receipts(value: Any) -> Any:
+    if isinstance(value, str) and value != "assumed":
+        refuse("FO106", f"`{value}` is not understood here", "assumed, or {undelivered_after: 1h}")
+    return value
+
+
+ReceiptsOrAssumed: TypeAlias = Annotated[
+    Annotated[Receipts, Tag(MAPPING)] | Annotated[Literal["assumed"], Tag(TEXT)],
+    Discriminator(text_or_mapping),
+    BeforeValidator(_receipts),
+]
 
 
 class Consent(Model):
@@ -56,7 +64,20 @@ class Settings(Model):
     address: Identifier | None = None
     cost: Cost | None = None
     consent: Consent | None = None
-    receipts: Receipts
+    receipts: ReceiptsOrAssumed = "assumed"
+
+    confirms_itself: ClassVar[bool] = False
+    """Whether the channel tells what became of a message, whatever `receipts` says: a network channel does."""
+
+    @property
+    def undelivered_after(self) -> Micros | None:
+        """How long receipts are waited for; None where they are assumed."""
+        return self.receipts.undelivered_after if isinstance(self.receipts, Receipts) else None
+
+    @property
+    def confirms(self) -> bool:
+        """Whether results come back: from a provider, or by the receipts that are waited for."""
+        return self.confirms_itself or self.undelivered_after is not None
 
     @property
     def file(self) -> str | None:
@@ -64,10 +85,12 @@ class Settings(Model):
         return None
 
 
-class LocalSettings(Settings):
-    """Of a channel without receipts: what was written counts as delivered."""
+class NetworkSettings(Settings):
+    """Of a network channel. Whether its receipts are assumed must be said: goals count from the delivery."""
 
-    receipts: Annotated[Literal["assumed"], Word] = "assumed"
+    confirms_itself: ClassVar[bool] = True
+
+    receipts: ReceiptsOrAssumed
 
 
 # Local channels

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flowops.channels.base import Local, LocalSettings
+from flowops.channels.base import Local, Settings
 from flowops.channels.command import to_json
 from flowops.errors import RunError
 from flowops.settings.model import Word
 
 
-class ConsoleSettings(LocalSettings):
+class ConsoleSettings(Settings):
     """`type: console`; it has no keys of its own."""
 
     type: Annotated[Literal["console"], Word]

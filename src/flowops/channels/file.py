@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flowops.channels.base import Local, LocalSettings
+from flowops.channels.base import Local, Settings
 from flowops.channels.command import to_json
 from flowops.errors import ConfigError, RunError, StateError
 from flowops.settings.fields import Label
@@ -18,7 +18,7 @@ from flowops.settings.model import Word
 _BUFFER = 1 << 20
 
 
-class FileSettings(LocalSettings):
+class FileSettings(Settings):
     """`type: file`; `path` starts at the folder of flowops.yaml."""
 
     type: Annotated[Literal["file"], Word]

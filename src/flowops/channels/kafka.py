@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from flowops.channels.base import ACCEPTED, Answer, Command, Network, Place, Receipts, Settings, Unavailable, shortened
+from flowops.channels.base import ACCEPTED, Answer, Command, Network, NetworkSettings, Place, Unavailable, shortened
 from flowops.channels.command import to_json
 from flowops.core.time import MINUTE
 from flowops.errors import RunError
@@ -36,13 +36,12 @@ Positions = dict[int, int]
 """Partition -> the offset before which nothing is of a command that is still in flight."""
 
 
-class KafkaSettings(KafkaConnection, Settings):
+class KafkaSettings(KafkaConnection, NetworkSettings):
     """`type: kafka`."""
 
     type: Annotated[Literal["kafka"], Word]
     topic: Label
     transactional_id: Label | None = None  # left out: flowops-PROJECT-CHANNEL
-    receipts: Receipts
 
 
 class KafkaSender:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BeforeValidator
 
-from flowops.channels.base import ACCEPTED, Answer, Command, Network, Place, Receipts, Settings, Unavailable, shortened
+from flowops.channels.base import ACCEPTED, Answer, Command, Network, NetworkSettings, Place, Unavailable, shortened
 from flowops.channels.command import to_json
 from flowops.settings.fields import Label, integer
 from flowops.settings.model import Word
@@ -33,13 +33,12 @@ return 0
 """
 
 
-class RedisSettings(RedisConnection, Settings):
+class RedisSettings(RedisConnection, NetworkSettings):
     """`type: redis`."""
 
     type: Annotated[Literal["redis"], Word]
     stream: Label
     max_length: Annotated[int, BeforeValidator(integer(1000, 1_000_000_000))] = 1_000_000
-    receipts: Receipts
 
 
 class RedisSender:

@@ -27,9 +27,8 @@ from flowops.channels.base import (
     Answer,
     Command,
     Network,
+    NetworkSettings,
     Place,
-    Receipts,
-    Settings,
     shortened,
 )
 from flowops.channels.command import to_json
@@ -60,7 +59,7 @@ def _headers(headers: dict[str, Filled]) -> dict[str, Filled]:
     return headers
 
 
-class WebhookSettings(Settings):
+class WebhookSettings(NetworkSettings):
     """`type: webhook`."""
 
     type: Annotated[Literal["webhook"], Word]
@@ -70,7 +69,6 @@ class WebhookSettings(Settings):
     timeout: Annotated[int, BeforeValidator(within(SECOND, 2 * MINUTE))] = 10 * SECOND
     parallel: Annotated[int, BeforeValidator(integer(WRITERS, 1024))] = 32
     insecure: Boolean = False
-    receipts: Receipts
 
     @model_validator(mode="after")
     def _https(self) -> Self:

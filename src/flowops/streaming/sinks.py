@@ -114,7 +114,7 @@ class _Network:
         self._waiting: dict[str, int] = {}
         self._flight = Flight(state.flight, writer, known.get(_FLIGHT))
         self._journal = Journal(state.journal, writer, known.get(_JOURNAL, 0))
-        self._assumed = {name for name, settings in job.config.channels.items() if settings.receipts == "assumed"}
+        self._assumed = {name for name, settings in job.config.channels.items() if settings.undelivered_after is None}
         self._couriers: dict[str, Courier] = {}
         ledger = job.config.ledger
         for name in sorted(job.networked):
