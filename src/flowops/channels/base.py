@@ -19,8 +19,8 @@ from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from flowops.core.effects import Dispatch
 from flowops.core.records import Micros
-from flowops.settings.fields import Cost, Identifier, refuse
-from flowops.settings.model import Model
+from flowops.settings.fields import Cost, Identifier, Wait, refuse
+from flowops.settings.model import MAPPING, TEXT, Model, text_or_mapping
 
 
 class Receipts(Model):
