@@ -15,6 +15,8 @@ from flowops.core.records import Batch
 from flowops.core.shard import Shard
 from flowops.errors import StateError
 from flowops.streaming.failures import noted
+from flowops.streaming.measure import ShardMeter
+from flowops.streaming.metrics import Meter
 from flowops.streaming.pace import READERS, Pace
 from flowops.streaming.statelog import Place, ShardLog
 
@@ -46,10 +48,21 @@ Encode: TypeAlias = Callable[[Dispatch], bytes]
 class ShardSteps:
     """Builds the logic of each shard; what all shards of a process share."""
 
-    def __init__(self, project: Project, folder: Path, pace: Path, encoders: Sequence[Encode]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        folder: Path,
+        pace: Path,
+        encoders: Sequence[Encode],
+        meter: Meter | None = None,
+        *,
+        durable: bool = False,
+    ) -> None:
         self.project = project
         self.folder = folder
         self.encoders = encoders
+        self.meter = meter
+        self.durable = durable
         self._pace = pace
 
     def __call__(self, place: Place | None) -> _ShardLogic:
@@ -68,6 +81,7 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
         self._log: ShardLog | None = None
         self._consumed = self._decided = self._dispatched = 0
         self._saving = 0.0
+        self._measure = None if steps.meter is None else ShardMeter(steps.meter)
         if place is not None:
             self._open(place[0], place)
 
@@ -80,6 +94,8 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
         self._decided += len(effects.decisions)
         self._dispatched += len(effects.dispatches)
         self._pace.report_shard(shard.number, self._consumed, self._decided, self._dispatched, shard.live_users())
+        if self._measure is not None:
+            self._measure.count(effects)
         return self._outcomes(effects, shard), StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[list[Outcome], bool]:
@@ -97,12 +113,15 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Place]):
             place = self._log.rewrite(self._shard.whole())
         else:
             place = self._log.append(self._shard.snapshot())
-        self._saving += time.perf_counter() - began
+        took = time.perf_counter() - began
+        self._saving += took
+        if self._measure is not None:
+            self._measure.saved(self._shard, took)
         self._pace.report_saving(self._shard.number, int(self._saving * 1_000_000), self._shard.live_users())
         return place
 
     def _open(self, number: int, place: Place | None) -> Shard:
-        self._log = ShardLog(self._steps.folder, number, place)
+        self._log = ShardLog(self._steps.folder, number, place, durable=self._steps.durable)
         if place is None:
             self._shard = Shard(number, self._steps.project, READERS)
         else:

@@ -16,6 +16,7 @@ from flowops.channels import CHANNELS, Outlet
 from flowops.core.plan import Project
 from flowops.streaming import job
 from flowops.streaming.failures import noted
+from flowops.streaming.metrics import DISPATCHES, Meter
 from flowops.streaming.shards import ToChannel, ToWarehouse
 from flowops.warehouse.compact import compact
 from flowops.warehouse.outcomes import publish
@@ -31,8 +32,9 @@ _PUBLISH_EVERY = 2.0
 class Delivery(FixedPartitionedSink[ToChannel, dict[str, int]]):
     """Writes commands to outlets. A fixed number of writers, each with the channels whose names hash onto it."""
 
-    def __init__(self, outlets: Mapping[str, job.Outlet]) -> None:
+    def __init__(self, outlets: Mapping[str, job.Outlet], meter: Meter | None = None) -> None:
         self._outlets = outlets
+        self._meter = meter
 
     def list_parts(self) -> list[str]:
         """Every worker can write to every outlet."""
@@ -51,17 +53,20 @@ class Delivery(FixedPartitionedSink[ToChannel, dict[str, int]]):
             for name, outlet in self._outlets.items()
             if self.part_fn(name) == number
         }
-        return _Writer(outlets)
+        return _Writer(outlets, self._meter)
 
 
 @noted
 class _Writer(StatefulSinkPartition[ToChannel, dict[str, int]]):
-    def __init__(self, outlets: dict[str, Outlet]) -> None:
+    def __init__(self, outlets: dict[str, Outlet], meter: Meter | None) -> None:
         self._outlets = outlets
+        self._meter = meter
 
     def write_batch(self, values: list[ToChannel]) -> None:
         for channel, lines in values:
             self._outlets[channel].write(lines)
+            if self._meter is not None:
+                self._meter.add(DISPATCHES, len(lines), channel, "accepted")
 
     def snapshot(self) -> dict[str, int]:
         return {name: outlet.position() for name, outlet in self._outlets.items()}
