@@ -110,8 +110,10 @@ def _stay(job: Job, settings: Settings, state: StateFolder, on_progress: OnProgr
                 return Ended("stopped", False, nothing_done())
             manifest, resumed = prepare(job, settings, state)
         progress = supervisor.run(resumed=resumed)
-        if first:
+        if first and supervisor.all_saved:
             finish(job, state, manifest, stopped=True)
+        elif first and not (job.config.warehouse / FILE).exists():
+            publish(job.config.warehouse, 0)
         return Ended("stopped", resumed, progress)
 
 

@@ -59,7 +59,9 @@ class ShardMeter:
         meter = self._meter
         meter.observe(SNAPSHOT, seconds)
         now = time.monotonic()
-        if shard.number == 0:
+        if meter.timekeeper is None:
+            meter.timekeeper = shard.number
+        if meter.timekeeper == shard.number:
             if self._saved_at:
                 meter.observe(EPOCH, now - self._saved_at)
             self._saved_at = now

@@ -175,6 +175,9 @@ _SLOT = 3 + _NAME // 8  # source index + 1, watermark, lag, name
 _BEAT = 1 + _SLOTS * _SLOT  # of a reader: when it last ended an epoch, then its slots
 _UNKNOWN = -1
 
+NO_MORE: Final = -1
+"""The beat of a reader that has nothing to read and has ended."""
+
 
 class Progress(NamedTuple):
     """How far a partition is. `lag`: records that have not been read, None where unknown."""
@@ -253,10 +256,9 @@ class Table:
             if any(found) or not (family.sparse or OTHER in labels):
                 yield labels, found
 
-    def oldest_beat(self) -> Micros | None:
-        """When the reader that is furthest behind ended an epoch, on the monotonic clock; None before any has."""
-        beats = [beat for reader in range(READERS) if (beat := self.cells[self.reader_at(reader)])]
-        return min(beats, default=None)
+    def beats(self) -> list[Micros]:
+        """When each reader of this host last ended an epoch (monotonic clock); `NO_MORE` for one that has ended."""
+        return [beat for reader in range(READERS) if (beat := self.cells[self.reader_at(reader)])]
 
     def partitions(self) -> list[Progress]:
         """How far each partition is: of each reader the first few dozen."""
@@ -279,6 +281,8 @@ class Meter:
         self._place = self._table.layout.place
         self._cells = self._table.cells
         self._base = row * self._table.layout.size
+        self.timekeeper: int | None = None
+        """The shard that measures the epochs of this worker."""
         for place in self._table.layout.gauges:
             self._cells[self._base + place] = 0
 
@@ -297,7 +301,7 @@ class Meter:
         self._cells[at + len(family.buckets) + 1] += int(seconds * 1_000_000)
 
     def reader(self, reader: int, now: Micros, partitions: Sequence[Progress]) -> None:
-        """An epoch of `reader` has ended at `now` (monotonic clock): how far its partitions are."""
+        """An epoch of `reader` has ended at `now` (monotonic clock) or `NO_MORE`: how far its partitions are."""
         base = self._table.reader_at(reader)
         cells = self._cells
         for at, one in zip(range(base + 1, base + _BEAT, _SLOT), partitions, strict=False):

@@ -26,6 +26,7 @@ from flowops.streaming.metrics import (
     EVENT_TIME,
     INFO,
     LAG,
+    NO_MORE,
     PARTITIONS,
     READY,
     RESTARTS,
@@ -66,8 +67,8 @@ class Status:
         self.state = state
 
     def epoch_age(self) -> float | None:
-        """Seconds since the reader that is furthest behind ended an epoch; None before all that there are did."""
-        beat = self.table.oldest_beat()
+        """Seconds since the reader that is furthest behind ended an epoch; None where none did, or none reads."""
+        beat = min((beat for beat in self.table.beats() if beat != NO_MORE), default=None)
         return None if beat is None or self.state != "running" else max(0.0, time.monotonic() - beat / 1_000_000)
 
     def health(self) -> tuple[bool, str]:
@@ -75,6 +76,8 @@ class Status:
         if self.state != "running":
             return True, self.state
         age = self.epoch_age()
+        if age is None and self.table.beats():
+            return True, "nothing is read on this host; those that read notice when the engine hangs"
         if age is None:
             taken = time.monotonic() - self._since
             return taken <= STARTING, f"no epoch has ended in {taken:.1f} s since the workers were started"

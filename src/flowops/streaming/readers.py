@@ -21,7 +21,7 @@ from flowops.core.plan import Project, Source
 from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, DeadLetter, LateRecord, Micros, Record
 from flowops.sources import Partition, expand, open_partition
 from flowops.streaming.failures import noted
-from flowops.streaming.metrics import RECORDS_READ, Meter, Progress
+from flowops.streaming.metrics import NO_MORE, RECORDS_READ, Meter, Progress
 from flowops.streaming.pace import AHEAD, READERS, Pace
 
 CHUNK = 1 << 17
@@ -233,7 +233,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
                 lane.counted = lane.intake.read
         meter.reader(
             self._number,
-            time.monotonic_ns() // 1000,
+            NO_MORE if self._announced else time.monotonic_ns() // 1000,
             [Progress(lane.source.index, lane.partition.name, lane.intake.watermark, None) for lane in self._lanes],
         )
 

@@ -73,6 +73,8 @@ class Supervisor:
         self._on_progress = on_progress
         self._began = time.monotonic()
         self._before = nothing_done()
+        self.all_saved = False
+        """Whether the last thing that the workers did was to end well: all that was landed is committed then."""
         self._resources = contextlib.ExitStack()
         self._peers: Peers | None = None
         self._ready = self._told_to_stop = False
@@ -177,6 +179,7 @@ class Supervisor:
                 return
             peers.began(state.pace)
         status.turn("running")
+        self.all_saved = False
         shared = Shared(state.pace, state.recovery, state.metrics, self._words, self._watch.verbose)
         try:
             cluster.run(self._settings, state, shared, self._stop, self._tick)
@@ -187,6 +190,7 @@ class Supervisor:
             self._before = progress_of(pace, self._began, self._before)
         if not self._stop.asked and not self._told_to_stop:
             raise RunError("the workers ended by themselves, though nobody asked them to")
+        self.all_saved = True
 
     def _tick(self, workers: Sequence[int]) -> None:
         status, peers = self._status, self._peers
@@ -196,14 +200,13 @@ class Supervisor:
             status.turn("stopping")
             if peers is not None:
                 peers.stop()
-        if peers is not None:
-            trouble = peers.trouble()
-            if trouble is not None:
-                raise LostPeerError(f"{trouble}; the state is kept: all hosts go on from the last epoch")
-            if peers.is_stopping() and not self._told_to_stop and not self._stop.asked:
+        if peers is not None and not self._stop.asked and not self._told_to_stop:
+            if peers.is_stopping():
                 say("stopping", reason="another host stops; this one waits for it to come back")
                 self._told_to_stop = True
                 self._stop.hand_on()
+            elif trouble := peers.trouble():
+                raise LostPeerError(f"{trouble}; the state is kept: all hosts go on from the last epoch")
         self._tell()
 
     def _tell(self) -> None:
