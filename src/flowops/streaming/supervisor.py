@@ -216,7 +216,7 @@ class Supervisor:
         progress = progress_of(pace, self._began, self._before)
         self._on_progress(progress)
         watermark = self._status.watermark()
-        if watermark is None:
+        if watermark is None or self._status.state != "running":
             return
         if not self._ready:
             self._ready = True
