@@ -11,6 +11,7 @@ Counters go on when the workers are restarted. What a crash undid is counted aga
 from __future__ import annotations
 
 import mmap
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -314,3 +315,16 @@ class Meter:
 
 def _cells(layout: Layout, rows: int) -> int:
     return rows * layout.size + READERS * _BEAT
+
+
+def page() -> str:
+    """The table of all metrics, for docs/metrics.md."""
+    lines = ["| metric | type | labels | what it tells |", "|---|---|---|---|"]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.help} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from flowops import __version__
 from flowops.core.time import isoformat
 from flowops.errors import ConfigError, RunError
 from flowops.streaming import cluster, log
@@ -90,7 +91,8 @@ class Supervisor:
                 own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowops-")))
                 state.pace, state.metrics = own / "pace", own / "metrics"
                 state.link_recovery(own / "recovery", settings.process, len(settings.hosts))
-                self._peers = Peers(settings.hosts, settings.process, self._job.project.name)
+                cluster_of = f"{self._job.project.name} {__version__}"  # versions are not mixed
+                self._peers = Peers(settings.hosts, settings.process, cluster_of)
                 stack.callback(self._peers.close)
             layout = Layout(self._job.project)
             rows = 1 if settings.hosts else settings.processes
