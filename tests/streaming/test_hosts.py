@@ -18,8 +18,11 @@ from endpoint import Endpoint, free_port
 from project import copy_of, events_of, flowops, outcomes, refused, replay, started, wait_for, workers_of
 
 from flowops.core.records import NO_WATERMARK
+from flowops.streaming import peers
 from flowops.streaming.pace import Pace
 from flowops.streaming.peers import Message, Mirror, Peers
+from flowops.streaming.settings import Settings
+from flowops.streaming.statelog import ShardLog
 
 READ = 'flowops_records_read_total{kind="events",source="web"}'
 UNTIL = "2026-01-01"
@@ -177,13 +180,15 @@ def test_a_mirror_shows_each_cell_as_its_own_host_wrote_it(tmp_path: Path) -> No
     assert mirror.ours() == {0: 12, 1: 13, 2: 128, 3: 5}
 
 
-def together(*peers: Peers, seconds: float = 10) -> list[bool]:
+def together(*those: Peers, seconds: float = 10) -> list[bool]:
     """All wait for each other at a time; who found the others."""
-    with ThreadPoolExecutor(len(peers)) as pool:
-        return list(pool.map(lambda one: one.gather(patient(seconds), lambda _: None), peers))
+    with ThreadPoolExecutor(len(those)) as pool:
+        return list(pool.map(lambda one: one.gather(patient(seconds), lambda _: None), those))
 
 
-def test_workers_begin_only_when_all_are_ready_and_one_that_begins_anew_stops_the_others(tmp_path: Path) -> None:
+def test_workers_begin_only_when_all_are_ready_and_one_that_begins_anew_stops_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hosts = [f"127.0.0.1:{free_port()}" for _ in range(3)]
     waited: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -206,6 +211,10 @@ def test_workers_begin_only_when_all_are_ready_and_one_that_begins_anew_stops_th
         b.stop()
         assert wait_for(lambda: a.is_stopping() and c.is_stopping())
         c.close()
+        monkeypatch.setattr(peers, "SILENCE", 1.0)
+        assert wait_for(lambda: a.trouble() == f"process 2 ({hosts[2]}) has not been heard of for 1 s")
+        monkeypatch.undo()
+        assert a.trouble() is None
         c = Peers(hosts, 2, "shop")
         stack.callback(c.close)
         assert not c.gather(patient(1.0), waited.append), "the others' workers run, for another life of c"
@@ -229,3 +238,17 @@ def test_a_message_fits_into_a_datagram_and_garbage_is_dropped() -> None:
             for data in (b"", b"\xc1", b"x" * 3000, msgspec.msgpack.encode([1, 2]), msgspec.msgpack.encode(full)):
                 sender.sendto(data, ("127.0.0.1", port))
         assert together(a, b) == [True, True]
+
+
+def test_what_several_hosts_save_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is lost takes nothing with it that others have committed; one machine leaves it to the system."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    ShardLog(tmp_path, 1).append(b"frame")
+    assert synced == []
+    log = ShardLog(tmp_path, 2, durable=True)
+    log.append(b"frame")
+    log.rewrite(b"frame")
+    assert len(synced) == 2
+    assert not Settings(tmp_path, "run").durable
+    assert Settings(tmp_path, "run", hosts=("a:1", "b:1")).durable
