@@ -164,11 +164,14 @@ class Peers:
                 message.stopping and message.generation == self._generation for _, message in self._heard.values()
             )
 
-    def trouble(self) -> str | None:
-        """Why the worker of this host cannot go on, though it runs; None if it can."""
+    def trouble(self, *, ending: bool = False) -> str | None:
+        """Why the worker of this host cannot go on, though it runs; None if it can.
+
+        `ending`: it was told to stop, and so were those of the others, which may be through with it already.
+        """
         now = time.monotonic()
         with self._guard:
-            if self._highest > self._generation:
+            if self._highest > self._generation and not ending:
                 return "another host began anew"
             for process, host in enumerate(self._hosts):
                 heard = self._heard.get(process, (self._began, None))[0]

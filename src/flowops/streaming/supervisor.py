@@ -202,14 +202,19 @@ class Supervisor:
             status.turn("stopping")
             if peers is not None:
                 peers.stop()
-        if peers is not None and not self._stop.asked and not self._told_to_stop:
-            if peers.is_stopping():
-                say("stopping", reason="another host stops; this one waits for it to come back")
-                self._told_to_stop = True
-                self._stop.hand_on()
-            elif trouble := peers.trouble():
-                raise LostPeerError(f"{trouble}; the state is kept: all hosts go on from the last epoch")
+        if peers is not None:
+            self._heed(peers)
         self._tell()
+
+    def _heed(self, peers: Peers) -> None:
+        """Do as the other hosts do: stop with them, well or at once."""
+        ending = self._stop.asked or self._told_to_stop
+        if peers.is_stopping() and not ending:
+            say("stopping", reason="another host stops; this one waits for it to come back")
+            self._told_to_stop = ending = True
+            self._stop.hand_on()
+        if trouble := peers.trouble(ending=ending):
+            raise LostPeerError(f"{trouble}; the state is kept: all hosts go on from the last epoch")
 
     def _tell(self) -> None:
         pace = self._status.pace
