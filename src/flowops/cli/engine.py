@@ -20,8 +20,7 @@ from flowops.streaming.engine import Ended, execute
 from flowops.streaming.failures import own_streams
 from flowops.streaming.job import Job, load_job
 from flowops.streaming.progress import Progress
-from flowops.streaming.settings import Settings
-from flowops.streaming.supervisor import Watch
+from flowops.streaming.settings import Settings, Watch
 from flowops.warehouse.outcomes import connect
 from flowops.warehouse.summary import Summary, summary
 

@@ -59,7 +59,7 @@ def command(
     """
     from flowops.cli.engine import execute_and_print
     from flowops.cli.hosts import cluster_of
-    from flowops.streaming.supervisor import Watch
+    from flowops.streaming.settings import Watch
 
     addresses, number = cluster_of(hosts, process, processes, fresh=fresh)
 

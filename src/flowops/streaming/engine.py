@@ -27,9 +27,8 @@ from flowops.streaming.metrics import Meter
 from flowops.streaming.pace import Pace
 from flowops.streaming.progress import OnProgress, Progress, nothing_done, progress_of
 from flowops.streaming.readers import partitions_of
-from flowops.streaming.settings import Settings
+from flowops.streaming.settings import Settings, Watch
 from flowops.streaming.statefolder import Manifest, StateFolder, differences, mark_of, wall_clock
-from flowops.streaming.supervisor import Supervisor, Watch
 from flowops.warehouse.outcomes import FILE, publish
 from flowops.warehouse.segments import found, root
 
@@ -100,6 +99,8 @@ def _execute(
 
 def _stay(job: Job, settings: Settings, state: StateFolder, on_progress: OnProgress, watch: Watch) -> Ended:
     """A live run ends only when it is told to. Of several hosts the first one makes the state ready and publishes."""
+    from flowops.streaming.supervisor import Supervisor  # noqa: PLC0415 - a replay starts without an HTTP server
+
     first = settings.process == 0
     with Stop().heeding_signals() as stop, Supervisor(job, settings, state, watch, stop, on_progress) as supervisor:
         if first:

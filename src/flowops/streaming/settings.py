@@ -45,6 +45,20 @@ class Settings:
         return timedelta(seconds=1 if self.follow else 10)
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a live run is watched.
+
+    `listen`: where to answer over HTTP; `restarts`: how many within ten minutes before it is given up; `stalled`:
+    seconds without the end of an epoch after which it is not well; `verbose`: say more.
+    """
+
+    listen: str | None = None
+    restarts: int = 10
+    stalled: float = 60.0
+    verbose: bool = False
+
+
 def split_address(text: str) -> tuple[str, int]:
     """`name:port`, without a name: every address of this machine. Raises ConfigError for anything else."""
     name, _, port = text.rpartition(":")

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -26,7 +25,7 @@ from flowops.streaming.monitor import Monitor, Status
 from flowops.streaming.pace import Pace
 from flowops.streaming.peers import Peers
 from flowops.streaming.progress import OnProgress, Progress, nothing_done, progress_of
-from flowops.streaming.settings import Settings
+from flowops.streaming.settings import Settings, Watch
 from flowops.streaming.statefolder import StateFolder
 
 FIRST_DELAY: Final = 1.0
@@ -37,23 +36,9 @@ CALM: Final = 60.0
 """Seconds after which workers that still run count as well: the next delay is the first again."""
 
 WINDOW: Final = 600.0
-"""Seconds within which restarts are counted against their limit."""
+"""Seconds within which restarts are counted against their limit (`Watch.restarts`)."""
 
 _TELL_EVERY = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """How a live run is watched.
-
-    `listen`: where to answer over HTTP; `restarts`: how many within `WINDOW` before it is given up; `stalled`: seconds
-    without the end of an epoch after which it is not well; `verbose`: say more.
-    """
-
-    listen: str | None = None
-    restarts: int = 10
-    stalled: float = 60.0
-    verbose: bool = False
 
 
 class LostPeerError(RunError):
