@@ -94,10 +94,10 @@ def test_workers_that_are_killed_under_a_growing_log_change_nothing(tmp_path: Pa
         assert wait_for(has_read(folder, 0), process)
         with growing(folder, 12.0) as times:
             for victim in (1, 0):
-                before = set(workers_of(process))
                 assert wait_for(has_read(folder, 1), process)
                 begin = last_segment(folder)
                 assert wait_for(lambda: last_segment(folder) >= begin + 2, process)  # noqa: B023 - asked here and now
+                before = set(workers_of(process))
                 os.kill(sorted(before)[victim], signal.SIGKILL)
                 assert wait_for(lambda: len(set(workers_of(process)) - before) == 2, process)  # noqa: B023 - asked here and now
         assert wait_for(lambda: come_to(folder, times[-1] + 2_500_000), process)
