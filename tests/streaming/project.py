@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -223,6 +224,13 @@ def kill_after(folder: Path, records: int, *options: str, slow: float = 0.0) -> 
     """Start, kill -9 all its processes when it has read so many records; False if it ended before."""
     with started(folder, *options, slow=slow) as process:
         return wait_for(has_read(folder, records), process)
+
+
+def events_of(said: str) -> list[str]:
+    """The events of a live run's log, which is all that stands on its standard error."""
+    found = re.findall(r'^time=\S+Z level=\w+ event=(?:"([^"]*)"|(\S+))(?: |$)', said, re.MULTILINE)
+    assert len(found) == said.count("\n"), said
+    return [quoted or bare for quoted, bare in found]
 
 
 def last_segment(folder: Path) -> int:

@@ -16,10 +16,11 @@ from flowops.core.records import Micros
 from flowops.core.time import Zone, isoformat, local_micros, to_datetime, to_micros
 from flowops.errors import ConfigError
 from flowops.rules.load import find_project
-from flowops.streaming.engine import Ended, Progress, execute
+from flowops.streaming.engine import Ended, execute
 from flowops.streaming.failures import own_streams
 from flowops.streaming.job import Job, load_job
-from flowops.streaming.settings import Settings
+from flowops.streaming.progress import Progress
+from flowops.streaming.settings import Settings, Watch
 from flowops.warehouse.outcomes import connect
 from flowops.warehouse.summary import Summary, summary
 
@@ -33,6 +34,9 @@ def execute_and_print(
     epoch: float | None,
     fresh: bool,
     as_json: bool,
+    hosts: tuple[str, ...] = (),
+    process: int = 0,
+    watch: Watch | None = None,
 ) -> None:
     """Run the engine on the project at or above `start`, showing how it goes and what came of it."""
     folder = find_project(start)
@@ -43,11 +47,13 @@ def execute_and_print(
         None if until is None else _moment(until, job.project.zone),
         processes,
         None if epoch is None else timedelta(seconds=epoch),
+        hosts,
+        process,
     )
     console = Console(stderr=True)
     with own_streams(print_to_stderr=as_json):
-        if as_json or not console.is_terminal:
-            ended = execute(job, settings, fresh=fresh)
+        if as_json or settings.follow or not console.is_terminal:
+            ended = execute(job, settings, fresh=fresh, watch=watch)
         else:
             ended = _with_bar(console, job, settings, fresh=fresh)
     if as_json:

@@ -1,4 +1,4 @@
-"""An engine of several processes on one machine: started together, watched, stopped together."""
+"""The workers of an engine on this machine: started together, watched, stopped together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -31,38 +34,148 @@ _PEERS = 10.0
 _LAST_WORDS = 4000
 
 
-def run(settings: Settings, state: StateFolder, tick: Callable[[], None]) -> bool:
-    """Run `settings.processes` workers to their end; whether they were told to stop.
+class WorkerError(RunError):
+    """A worker died: which one, and of what, in a few words."""
 
-    Raises RunError when a worker dies, ConfigError when it refuses to begin; the others are killed and reaped first,
+    def __init__(self, message: str, worker: int, cause: str) -> None:
+        super().__init__(message)
+        self.worker = worker
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one worker is told: it is number `process` of those at `addresses`, and row `row` of the metrics table."""
+
+    settings: Settings
+    process: int
+    row: int
+    addresses: list[str]
+    parent: int  # a pipe that ends when the supervisor dies
+    pace: Path
+    recovery: Path
+    metrics: Path | None  # of a live run, as is what follows
+    rows: int
+    words: int | None  # where to write what there is to say
+    verbose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the workers of one machine share, beside the state folder."""
+
+    pace: Path
+    recovery: Path
+    metrics: Path | None = None
+    words: int | None = None
+    verbose: bool = False
+
+
+class Stop:
+    """Whether this process has been asked to stop; hands it on to the workers."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked this process to stop."""
+        return self._asked.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but not after having been asked to stop; whether it was."""
+        return self._asked.wait(seconds)
+
+    def attend(self, workers: list[subprocess.Popen[bytes]]) -> None:
+        """These are the workers now."""
+        self._workers = workers
+
+    def hand_on(self) -> None:
+        """Ask the workers to stop."""
+        for worker in self._workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[Stop]:
+        """SIGTERM and SIGINT ask this process, and with it all workers, to stop."""
+
+        def asked(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            self._asked.set()
+            self.hand_on()
+
+        before = {number: signal.signal(number, asked) for number in STOP_SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def local_addresses(count: int) -> list[str]:
+    """Free ports of this machine for so many workers."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+
+
+def run(
+    settings: Settings,
+    state: StateFolder,
+    shared: Shared,
+    stop: Stop,
+    tick: Callable[[Sequence[int]], None],
+) -> None:
+    """Run the workers of this machine to their end: all of the cluster, or with `settings.hosts` one of it.
+
+    `tick` is called several times a second with the process ids of those that live; what it raises ends them all.
+    Raises WorkerError when a worker dies, ConfigError when it refuses to begin; the others are killed and reaped first,
     because peers of a dead worker may hang and would keep the state folder busy.
     """
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(settings.processes)]
+    addresses = list(settings.hosts) or local_addresses(settings.processes)
+    numbers = [settings.process] if settings.hosts else list(range(settings.processes))
     with contextlib.ExitStack() as stack:
-        words = [stack.enter_context(tempfile.TemporaryFile()) for _ in addresses]
+        words = [stack.enter_context(tempfile.TemporaryFile()) for _ in numbers]
         theirs, ours = os.pipe()  # never written to: its end tells the workers that this process has died
         stack.callback(os.close, ours)
         workers: list[subprocess.Popen[bytes]] = []
         stack.callback(_kill_all, workers)
-        stop = stack.enter_context(_forward_signals(workers))
+        stop.attend(workers)
         with _signals_blocked():
-            for number in range(settings.processes):
-                order = msgspec.json.encode((settings, number, addresses, theirs), enc_hook=str).decode()
-                command = [sys.executable, "-m", "flowops.streaming.worker", order]
-                handles = [state.lock_handle, theirs]
+            for row, number in enumerate(numbers):
+                order = Order(
+                    settings,
+                    number,
+                    row,
+                    addresses,
+                    theirs,
+                    shared.pace,
+                    shared.recovery,
+                    shared.metrics,
+                    len(numbers),
+                    shared.words,
+                    shared.verbose,
+                )
+                text = msgspec.json.encode(order, enc_hook=str).decode()
+                command = [sys.executable, "-m", "flowops.streaming.worker", text]
+                handles = [*state.lock_handles, theirs, *([] if shared.words is None else [shared.words])]
                 workers.append(
-                    subprocess.Popen(command, stdout=sys.stdout, stderr=words[number], pass_fds=handles)  # noqa: S603
+                    subprocess.Popen(command, stdout=sys.stdout, stderr=words[row], pass_fds=handles)  # noqa: S603
                 )
             os.close(theirs)
-        _wait(workers, words, tick)
-        return bool(stop)
+        if stop.asked:
+            stop.hand_on()
+        _wait(workers, numbers, len(addresses), words, tick)
 
 
 def await_listeners(addresses: Sequence[str]) -> None:
     """Wait until there is somebody at each address: a worker that connects too early sleeps for a second.
 
     Looked for by binding, since a connection would be taken for a worker's. With SO_REUSEADDR, as the runtime has it,
-    this keeps nobody from listening.
+    this keeps nobody from listening. Nobody can bind to the address of another machine: it is not waited for.
     """
     end = time.monotonic() + _PEERS
     for address in addresses:
@@ -77,44 +190,55 @@ def await_listeners(addresses: Sequence[str]) -> None:
             time.sleep(_TICK / 20)
 
 
-def _wait(workers: list[subprocess.Popen[bytes]], words: Sequence[IO[bytes]], tick: Callable[[], None]) -> None:
+def _wait(
+    workers: list[subprocess.Popen[bytes]],
+    numbers: Sequence[int],
+    count: int,
+    words: Sequence[IO[bytes]],
+    tick: Callable[[Sequence[int]], None],
+) -> None:
     while True:
         codes = [worker.poll() for worker in workers]
-        tick()
+        tick([worker.pid for worker, code in zip(workers, codes, strict=True) if code is None])
         if any(codes):
-            raise _failure(workers, words)
+            raise _failure(workers, numbers, count, words)
         if all(code == 0 for code in codes):
             return
         time.sleep(_TICK)
 
 
-def _failure(workers: list[subprocess.Popen[bytes]], words: Sequence[IO[bytes]]) -> RunError | ConfigError:
+def _failure(
+    workers: list[subprocess.Popen[bytes]], numbers: Sequence[int], count: int, words: Sequence[IO[bytes]]
+) -> RunError | ConfigError:
     """Why the workers ended: one that was killed or gave a reason, rather than one that only lost the others."""
     end = time.monotonic() + _GRACE
     while all(worker.poll() in (None, 0, PANICKED) for worker in workers) and time.monotonic() < end:
         time.sleep(_TICK / 10)
     codes = [worker.poll() for worker in workers]
     _kill_all(workers)
-    number = max(range(len(codes)), key=lambda number: _blame(codes[number]))
-    code = codes[number]
-    said = _last_of(words[number])
+    row = max(range(len(codes)), key=lambda row: _blame(codes[row]))
+    code, number = codes[row], numbers[row]
+    said = _last_of(words[row])
     if code == ConfigError.exit_code:
         return ConfigError(said)
     if code == RunError.exit_code:
-        return RunError(said)
+        return WorkerError(said, number, said)
     if code == PANICKED:
         first, _, rest = said.partition("\n")
-        panic = RunError(first)
+        panic = WorkerError(first, number, first)
         panic.add_note(rest)
         return panic
     if code is not None and code < 0:
-        reason = f"was killed ({signal.Signals(-code).name})"
+        cause = f"was killed ({signal.Signals(-code).name})"
     else:
-        reason = f"ended with exit code {code}"
+        cause = f"ended with exit code {code}"
     last = said.rpartition("\n")[2]  # of a traceback: what went wrong
-    error = RunError(
-        f"worker {number} of {len(workers)} {reason}{': ' if last else ''}{last}; all were stopped."
-        " The state is kept: the same command goes on from the last epoch."
+    cause = f"{cause}{': ' if last else ''}{last}"
+    error = WorkerError(
+        f"worker {number} of {count} {cause}; all were stopped."
+        " The state is kept: the same command goes on from the last epoch.",
+        number,
+        cause,
     )
     error.add_note(said)
     return error
@@ -135,25 +259,6 @@ def _kill_all(workers: list[subprocess.Popen[bytes]]) -> None:
 
 
 @contextmanager
-def _forward_signals(workers: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
-    """Ask all workers to stop when this process is asked; the list fills with the signals that came."""
-    came: list[int] = []
-
-    def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        came.append(number)
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
-
-    before = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def _signals_blocked() -> Iterator[None]:
     """Children started in the body have the stop signals blocked until they are ready for them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -161,14 +266,6 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _last_of(words: IO[bytes]) -> str:

@@ -16,41 +16,24 @@ from types import FrameType
 from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 
-from flowops.core.records import Micros
 from flowops.core.state import FORMAT
 from flowops.errors import ConfigError, InputError, StateError
 from flowops.streaming import cluster
-from flowops.streaming.cluster import STOP_SIGNALS
+from flowops.streaming.cluster import STOP_SIGNALS, Shared, Stop
 from flowops.streaming.failures import disk_error, explained, forget
 from flowops.streaming.flow import dataflow
 from flowops.streaming.job import Job
+from flowops.streaming.metrics import Meter
 from flowops.streaming.pace import Pace
+from flowops.streaming.progress import OnProgress, Progress, nothing_done, progress_of
 from flowops.streaming.readers import partitions_of
-from flowops.streaming.settings import Settings
+from flowops.streaming.settings import Settings, Watch
 from flowops.streaming.statefolder import Manifest, StateFolder, differences, mark_of, wall_clock
 from flowops.warehouse.outcomes import FILE, publish
 from flowops.warehouse.segments import found, root
 
 _TICK = 0.2
 _COLLECT_AFTER = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run has come to, counted since it was started or resumed."""
-
-    seconds: float
-    read: int
-    event_time: Micros | None
-    decided: int
-    dispatched: int
-    live_users: int
-    snapshot_seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Records read per second."""
-        return self.read / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,56 +45,77 @@ class Ended:
     progress: Progress
 
 
-OnProgress = Callable[[Progress], None]
-
-
-def execute(job: Job, settings: Settings, *, fresh: bool = False, on_progress: OnProgress | None = None) -> Ended:
+def execute(
+    job: Job,
+    settings: Settings,
+    *,
+    fresh: bool = False,
+    on_progress: OnProgress | None = None,
+    watch: Watch | None = None,
+) -> Ended:
     """Run the engine until its input ends (replay) or it is told to stop, and publish the outcomes.
 
-    A run that was interrupted goes on where it was. Raises StateError when the state folder belongs to another run, is
-    locked or damaged; RunError when the run fails, with its state kept.
+    A run that was interrupted goes on where it was. A live run is supervised, as `watch` says: workers that die are
+    started again. Raises StateError when the state folder belongs to another run, is locked or damaged; RunError when
+    the run fails, with its state kept.
     """
     state = StateFolder(job.config.state)
-    state.lock()
+    state.lock(settings.process if settings.hosts else None)
     try:
-        return _execute(job, settings, state, fresh, on_progress or _ignore)
+        return _execute(job, settings, state, fresh, on_progress or _ignore, watch or Watch())
     except OSError as error:
         raise disk_error(error) from error
     finally:
         state.unlock()
 
 
-def _execute(job: Job, settings: Settings, state: StateFolder, fresh: bool, on_progress: OnProgress) -> Ended:
+def _execute(
+    job: Job, settings: Settings, state: StateFolder, fresh: bool, on_progress: OnProgress, watch: Watch
+) -> Ended:
     if fresh:
         remove_run(job, state)
+    if settings.follow:
+        return _stay(job, settings, state, on_progress, watch)
     manifest, resumed = prepare(job, settings, state)
     if manifest.finished:
-        return Ended("already finished", resumed, _no_progress())
+        return Ended("already finished", resumed, nothing_done())
     state.begin_pace()
     pace = Pace(state.pace)
     began = time.monotonic()
 
-    def progress() -> Progress:
-        return Progress(
-            time.monotonic() - began,
-            pace.read(),
-            pace.event_time(),
-            pace.decided(),
-            pace.dispatched(),
-            pace.live_users(),
-            pace.saving(),
-        )
-
-    def report() -> None:
-        on_progress(progress())
+    def report(_: object = None) -> None:
+        on_progress(progress_of(pace, began))
 
     if settings.processes > 1:
-        stopped = cluster.run(settings, state, report)
+        with Stop().heeding_signals() as stop:
+            cluster.run(settings, state, Shared(state.pace, state.recovery), stop, report)
+        stopped = stop.asked
     else:
         with _reporting(report):
             stopped = run_worker(job, settings, state)
     finish(job, state, manifest, stopped=stopped)
-    return Ended("stopped" if stopped else "finished", resumed, progress())
+    return Ended("stopped" if stopped else "finished", resumed, progress_of(pace, began))
+
+
+def _stay(job: Job, settings: Settings, state: StateFolder, on_progress: OnProgress, watch: Watch) -> Ended:
+    """A live run ends only when it is told to. Of several hosts the first one makes the state ready and publishes."""
+    from flowops.streaming.supervisor import Supervisor  # noqa: PLC0415 - a replay starts without an HTTP server
+
+    first = settings.process == 0
+    with Stop().heeding_signals() as stop, Supervisor(job, settings, state, watch, stop, on_progress) as supervisor:
+        if first:
+            manifest, resumed = prepare(job, settings, state)
+        else:
+            supervisor.wait_until(lambda: state.read() is not None, f"{state.path} to be made ready by process 0")
+            if stop.asked:
+                return Ended("stopped", False, nothing_done())
+            manifest, resumed = prepare(job, settings, state)
+        progress = supervisor.run(resumed=resumed)
+        if first and supervisor.all_saved:
+            finish(job, state, manifest, stopped=True)
+        elif first and not (job.config.warehouse / FILE).exists():
+            publish(job.config.warehouse, 0)
+        return Ended("stopped", resumed, progress)
 
 
 def prepare(job: Job, settings: Settings, state: StateFolder) -> tuple[Manifest, bool]:
@@ -150,10 +154,11 @@ def run_worker(
     state: StateFolder,
     process: int | None = None,
     addresses: list[str] | None = None,
+    meter: Meter | None = None,
 ) -> bool:
     """Run the dataflow in this process, alone or as number `process` of a cluster; whether it was told to stop."""
     with _stop_signals() as stopping:
-        flow = dataflow(job, settings, state, stopping.is_set)
+        flow = dataflow(job, settings, state, stopping.is_set, meter=meter)
         gc.set_threshold(_COLLECT_AFTER, 20, 100)  # what a run makes seldom has cycles
         forget()
         try:
@@ -266,7 +271,3 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 def _ignore(progress: Progress) -> None:
     """Nobody wants to know."""
-
-
-def _no_progress() -> Progress:
-    return Progress(0.0, 0, None, 0, 0, 0, 0.0)

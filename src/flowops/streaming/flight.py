@@ -26,9 +26,9 @@ _decode = msgspec.msgpack.Decoder(_Frame).decode
 class Flight:
     """Those of one writer, in the order in which they came."""
 
-    def __init__(self, folder: Path, writer: int, place: Place | None) -> None:
+    def __init__(self, folder: Path, writer: int, place: Place | None, *, durable: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = StateLog(folder, writer, place)
+        self._log = StateLog(folder, writer, place, durable=durable)
         self._commands: dict[str, tuple[str, Command]] = {}
         self._came: list[tuple[str, Command]] = []
         self._answered: list[str] = []

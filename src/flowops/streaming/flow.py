@@ -9,6 +9,7 @@ from bytewax.dataflow import Dataflow
 
 from flowops.channels import CHANNELS
 from flowops.streaming.job import Job
+from flowops.streaming.metrics import Meter
 from flowops.streaming.readers import Readers
 from flowops.streaming.settings import Settings
 from flowops.streaming.shards import Outcome, ShardSteps, ToChannel, ToNetwork, ToWarehouse
@@ -22,20 +23,30 @@ def dataflow(
     state: StateFolder,
     stopping: Callable[[], bool],
     on_end: Callable[[], None] | None = None,
+    meter: Meter | None = None,
 ) -> Dataflow:
     """The engine for one project. `stopping` is asked before every chunk: true ends the run, its state saved.
 
-    `on_end` is called when the landing has been closed, which happens only in a run that ends well.
+    `on_end` is called when the landing has been closed, which happens only in a run that ends well. `meter` counts what
+    happens in a live run.
     """
     project = job.project
-    readers = Readers(project, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until)
+    readers = Readers(
+        project, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until, meter=meter
+    )
     channels = [CHANNELS[job.config.channels[channel.name].type] for channel in project.channels]
-    shards = ShardSteps(project, state.shards, state.pace, channels, networked=bool(job.networked))
+    shards = ShardSteps(
+        project, state.shards, state.pace, channels, meter, networked=bool(job.networked), durable=settings.durable
+    )
 
     flow = Dataflow("flowops")
     batches = op.input("read", flow, readers)
     outcomes = op.stateful_batch("shard", batches, shards)
-    op.output("deliver", op.filter_map("to_channel", outcomes, _to_channel), Delivery(job, state))
+    op.output(
+        "deliver",
+        op.filter_map("to_channel", outcomes, _to_channel),
+        Delivery(job, state, meter, durable=settings.durable),
+    )
     op.output(
         "land",
         op.filter_map("to_warehouse", outcomes, _to_warehouse),

@@ -8,6 +8,7 @@ it is not late), `detail`, `user_id`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def journal_name(writer: int) -> str:
 class Journal:
     """The journal of one writer, which begins at `position`: anything beyond was never committed."""
 
-    def __init__(self, folder: Path, writer: int, position: int) -> None:
+    def __init__(self, folder: Path, writer: int, position: int, *, durable: bool = False) -> None:
         path = folder / journal_name(writer)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
@@ -38,6 +39,7 @@ class Journal:
             )
         self._file.truncate(position)
         self._position = position
+        self._durable = durable  # wait for the disk: other hosts read it
 
     def append(self, answers: Sequence[tuple[Command, Answer]], now: Micros) -> None:
         """Write them down."""
@@ -60,9 +62,10 @@ class Journal:
         self._file.flush()
         self._position += len(data)
 
-    @property
-    def position(self) -> int:
-        """Its length in bytes."""
+    def save(self) -> int:
+        """Its length in bytes, all of them written."""
+        if self._durable:
+            os.fsync(self._file.fileno())
         return self._position
 
     def close(self) -> None:

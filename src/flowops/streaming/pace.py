@@ -38,6 +38,11 @@ class Pace:
             self._map = mmap.mmap(file.fileno(), _CELLS * 8)
         self._cells = memoryview(self._map).cast("q")
 
+    @property
+    def cells(self) -> memoryview:
+        """All cells, 64-bit integers, to be mirrored between hosts (`peers`)."""
+        return self._cells
+
     @staticmethod
     def create(path: Path) -> None:
         """Begin anew: nobody has read anything."""

@@ -21,6 +21,7 @@ from flowops.core.plan import Project, Source
 from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, DeadLetter, LateRecord, Micros, Record
 from flowops.sources import Partition, expand, open_partition
 from flowops.streaming.failures import noted
+from flowops.streaming.metrics import NO_MORE, RECORDS_READ, Meter, Progress
 from flowops.streaming.pace import AHEAD, READERS, Pace
 
 CHUNK = 1 << 17
@@ -65,15 +66,17 @@ def partitions_of(project: Project, folder: Path) -> list[PartitionSpec]:
 class _Lane:
     """A partition under way. `idle`: it has been read to its end for now; `poll_at`: when to look again."""
 
-    __slots__ = ("idle", "intake", "key", "partition", "poll_at", "started")
+    __slots__ = ("counted", "idle", "intake", "key", "partition", "poll_at", "source", "started")
 
-    def __init__(self, key: str, partition: Partition, intake: Intake, *, started: bool) -> None:
+    def __init__(self, key: str, source: Source, partition: Partition, intake: Intake, *, started: bool) -> None:
         self.key = key
+        self.source = source
         self.partition = partition
         self.intake = intake
         self.started = started
         self.idle = False
         self.poll_at = 0.0
+        self.counted = 0  # of the rows read, those that the meter has
 
 
 @noted
@@ -89,6 +92,7 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
         *,
         follow: bool = False,
         until: Micros | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._project = project
         self._folder = folder
@@ -96,6 +100,7 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
         self._stopping = stopping
         self._follow = follow
         self._until = until
+        self._meter = meter
         self._partitions = partitions_of(project, folder)
 
     def list_parts(self) -> list[str]:
@@ -116,8 +121,10 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
             if state is not None:
                 intake.restore(state)
             partition = open_partition(self._folder, spec.source, spec.name, position, follow=self._follow)
-            lanes.append(_Lane(spec.key, partition, intake, started=state is not None))
-        return _Reader(number, lanes, Pace(self._pace), self._stopping, self._until, announced, follow=self._follow)
+            lanes.append(_Lane(spec.key, spec.source, partition, intake, started=state is not None))
+        return _Reader(
+            number, lanes, Pace(self._pace), self._stopping, self._until, announced, self._meter, follow=self._follow
+        )
 
     def _owner(self, spec: PartitionSpec) -> int:
         """The reader of a partition: its place among all; by name where files may be added between two starts."""
@@ -134,9 +141,11 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         stopping: Callable[[], bool],
         until: Micros | None,
         announced: bool,
+        meter: Meter | None,
         *,
         follow: bool,
     ) -> None:
+        self._meter = meter
         self._number = number
         self._lanes = lanes
         self._pace = pace
@@ -206,6 +215,8 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
                 if lane.idle:
                     lane.intake.advance_to(now - lane.intake.bound)
                     self._moved = True
+        if self._meter is not None:
+            self._measure(self._meter)
         return self._announced, {
             lane.key: (lane.partition.position(), lane.intake.state()) for lane in self._lanes if lane.started
         }
@@ -214,6 +225,17 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         """Give the files back."""
         for lane in self._lanes:
             lane.partition.close()
+
+    def _measure(self, meter: Meter) -> None:
+        for lane in self._lanes:
+            if lane.intake.read != lane.counted:
+                meter.add(RECORDS_READ, lane.intake.read - lane.counted, lane.source.name, lane.source.kind)
+                lane.counted = lane.intake.read
+        meter.reader(
+            self._number,
+            NO_MORE if self._announced else time.monotonic_ns() // 1000,
+            [Progress(lane.source.index, lane.partition.name, lane.intake.watermark, None) for lane in self._lanes],
+        )
 
     def _furthest_behind(self) -> _Lane | None:
         now = time.monotonic() if self._follow else 0.0

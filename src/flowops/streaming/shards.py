@@ -17,6 +17,8 @@ from flowops.core.records import Batch
 from flowops.core.shard import Shard
 from flowops.errors import StateError
 from flowops.streaming.failures import noted
+from flowops.streaming.measure import ShardMeter
+from flowops.streaming.metrics import Meter
 from flowops.streaming.pace import READERS, Pace
 from flowops.streaming.statelog import Place, StateLog
 
@@ -59,12 +61,22 @@ class ShardSteps:
     """Builds the logic of each shard; what all shards of a process share."""
 
     def __init__(
-        self, project: Project, folder: Path, pace: Path, channels: Sequence[Local | Network], *, networked: bool
+        self,
+        project: Project,
+        folder: Path,
+        pace: Path,
+        channels: Sequence[Local | Network],
+        meter: Meter | None = None,
+        *,
+        networked: bool,
+        durable: bool = False,
     ) -> None:
         self.project = project
         self.folder = folder
         self.channels = channels  # in the order of `project.channels`
+        self.meter = meter
         self.networked = networked  # some plan sends by a network channel
+        self.durable = durable
         self._pace = pace
 
     def __call__(self, place: Place | None) -> _StateLogic:
@@ -83,6 +95,7 @@ class _StateLogic(StatefulBatchLogic[Batch, Outcome, Place]):
         self._log: StateLog | None = None
         self._consumed = self._decided = self._dispatched = 0
         self._saving = 0.0
+        self._measure = None if steps.meter is None else ShardMeter(steps.meter)
         if place is not None:
             self._open(place[0], place)
 
@@ -95,6 +108,8 @@ class _StateLogic(StatefulBatchLogic[Batch, Outcome, Place]):
         self._decided += len(effects.decisions)
         self._dispatched += len(effects.dispatches)
         self._pace.report_shard(shard.number, self._consumed, self._decided, self._dispatched, shard.live_users())
+        if self._measure is not None:
+            self._measure.count(effects)
         return self._outcomes(effects, shard), StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[list[Outcome], bool]:
@@ -112,12 +127,15 @@ class _StateLogic(StatefulBatchLogic[Batch, Outcome, Place]):
             place = self._log.rewrite(self._shard.whole())
         else:
             place = self._log.append(self._shard.snapshot())
-        self._saving += time.perf_counter() - began
+        took = time.perf_counter() - began
+        self._saving += took
+        if self._measure is not None:
+            self._measure.saved(self._shard, took)
         self._pace.report_saving(self._shard.number, int(self._saving * 1_000_000), self._shard.live_users())
         return place
 
     def _open(self, number: int, place: Place | None) -> Shard:
-        self._log = StateLog(self._steps.folder, number, place)
+        self._log = StateLog(self._steps.folder, number, place, durable=self._steps.durable)
         if place is None:
             self._shard = Shard(number, self._steps.project, READERS)
         else:

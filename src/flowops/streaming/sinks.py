@@ -6,6 +6,7 @@ Both ends have a position that is saved with the epoch, so that what a crash und
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from flowops.streaming.failures import noted
 from flowops.streaming.flight import Flight
 from flowops.streaming.job import Job
 from flowops.streaming.journal import Journal
+from flowops.streaming.metrics import DISPATCHES, IN_FLIGHT, Meter
 from flowops.streaming.pace import Pace
 from flowops.streaming.shards import ToChannel, ToNetwork, ToWarehouse
 from flowops.streaming.statefolder import StateFolder
@@ -52,9 +54,11 @@ class Delivery(FixedPartitionedSink[ToChannel | ToNetwork, WriterState]):
     of a part of the shards, so that several processes send, and a user's commands keep their order.
     """
 
-    def __init__(self, job: Job, state: StateFolder) -> None:
+    def __init__(self, job: Job, state: StateFolder, meter: Meter | None, *, durable: bool) -> None:
         self._job = job
         self._state = state
+        self._meter = meter
+        self._durable = durable
 
     def list_parts(self) -> list[str]:
         """Every worker can write to every channel."""
@@ -74,20 +78,25 @@ class Delivery(FixedPartitionedSink[ToChannel | ToNetwork, WriterState]):
             kind = CHANNELS[settings.type]
             if isinstance(kind, Local) and self.part_fn(name) == number:
                 outlets[name] = kind.open(settings, self._job.folder, known.get(name, 0))
-        network = _Network(self._job, self._state, number, known) if self._job.networked else None
-        return _Writer(outlets, network)
+        network = None
+        if self._job.networked:
+            network = _Network(self._job, self._state, number, known, self._meter, durable=self._durable)
+        return _Writer(outlets, network, self._meter)
 
 
 @noted
 class _Writer(StatefulSinkPartition[ToChannel | ToNetwork, WriterState]):
-    def __init__(self, outlets: dict[str, Outlet], network: _Network | None) -> None:
+    def __init__(self, outlets: dict[str, Outlet], network: _Network | None, meter: Meter | None) -> None:
         self._outlets = outlets
         self._network = network
+        self._meter = meter
 
     def write_batch(self, values: list[ToChannel | ToNetwork]) -> None:
         for value in values:
             if isinstance(value, ToChannel):
                 self._outlets[value.channel].write(value.lines)
+                if self._meter is not None:
+                    self._meter.add(DISPATCHES, len(value.lines), value.channel, "accepted")
             elif self._network is not None and value.commands:
                 self._network.hand(value.channel, value.commands)
         if self._network is not None:
@@ -107,13 +116,16 @@ class _Writer(StatefulSinkPartition[ToChannel | ToNetwork, WriterState]):
 class _Network:
     """The part of a writer that has to do with network channels: couriers, what is in flight, the journal."""
 
-    def __init__(self, job: Job, state: StateFolder, writer: int, known: WriterState) -> None:
+    def __init__(
+        self, job: Job, state: StateFolder, writer: int, known: WriterState, meter: Meter | None, *, durable: bool
+    ) -> None:
         self._pace = Pace(state.pace)
+        self._meter = meter
         self._writer = writer
         self._plans = job.project.plans
         self._waiting: dict[str, int] = {}
-        self._flight = Flight(state.flight, writer, known.get(_FLIGHT))
-        self._journal = Journal(state.journal, writer, known.get(_JOURNAL, 0))
+        self._flight = Flight(state.flight, writer, known.get(_FLIGHT), durable=durable)
+        self._journal = Journal(state.journal, writer, known.get(_JOURNAL, 0), durable=durable)
         self._assumed = {name for name, settings in job.config.channels.items() if settings.undelivered_after is None}
         self._couriers: dict[str, Courier] = {}
         ledger = job.config.ledger
@@ -132,11 +144,15 @@ class _Network:
                 partial(self._count, name),
             )
         for name, courier in self._couriers.items():
-            courier.hand(self._flight.of_channel(name))
+            again = self._flight.of_channel(name)
+            courier.hand(again)
+            self._measure_flight(name, len(again))
 
     def hand(self, channel: str, commands: Sequence[Command]) -> None:
         """Take commands; one that is in flight already is not taken twice."""
-        self._couriers[channel].hand(self._flight.add(channel, commands))
+        new = self._flight.add(channel, commands)
+        self._couriers[channel].hand(new)
+        self._measure_flight(channel, len(new))
 
     def collect(self) -> dict[str, Any]:
         """Write down what was answered meanwhile; the positions of the senders before it, by channel."""
@@ -150,12 +166,16 @@ class _Network:
             if telling:
                 self._journal.append(telling, now)
             self._flight.land(command.dispatch_id for command, _ in answered)
+            if answered and self._meter is not None:
+                for receipt, count in Counter(answer.receipt for _, answer in answered).items():
+                    self._meter.add(DISPATCHES, count, name, receipt or "accepted")
+                self._measure_flight(name, -len(answered))
         return positions
 
     def state(self) -> WriterState:
         """What goes on from here: nothing before the positions is in flight."""
         positions = self.collect()
-        return {**positions, _FLIGHT: self._flight.save(), _JOURNAL: self._journal.position}
+        return {**positions, _FLIGHT: self._flight.save(), _JOURNAL: self._journal.save()}
 
     def close(self) -> None:
         """Stop sending; what is in flight is sent when the run goes on."""
@@ -163,6 +183,10 @@ class _Network:
             courier.close()
         self._journal.close()
         self._flight.close()
+
+    def _measure_flight(self, channel: str, change: int) -> None:
+        if self._meter is not None and change:
+            self._meter.add(IN_FLIGHT, change, channel)
 
     def _held_until(self, command: Command, now: Micros) -> Micros | None:
         """When the quiet of the command's plan ends, in the user's zone; None if it is not quiet now (S31a)."""

@@ -3,14 +3,15 @@
 ::
 
     .flowops/
-      lock            held while any process of an engine lives
+      lock            held while any process of an engine lives; shared by the hosts of one on several machines
+      lock-0, ...     of such an engine: held while any process of that host lives
       manifest.json   what this state is of: format, mode, rules, inputs, and whether the run has finished
       recovery/       Bytewax's recovery store: positions and lengths
       shards/         the logs of the shards
       flight/         the commands in flight to network channels, a log for each writer
       journal/        what the providers said, a file for each writer
       ledger/         which commands were answered, for a while; also a run that begins anew asks it (S32)
-      pace            shared by the processes of a run; begun anew at every start
+      pace, metrics   shared by the processes of a run; begun anew at every start
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import sqlite3
 import time
 from contextlib import closing
@@ -32,7 +34,7 @@ from flowops.errors import RunError, StateError
 from flowops.streaming.failures import panicked
 from flowops.streaming.pace import Pace
 
-_RECOVERY_PARTITIONS = 4
+_PARTS = tuple(f"part-{number}.sqlite3" for number in range(4))
 _SAMPLE = 64 * 1024
 
 
@@ -62,59 +64,72 @@ class Manifest(msgspec.Struct):
 
 
 class StateFolder:
-    """The folder `path`, locked by this process and, through inheritance, by its workers."""
+    """The folder `path`, locked by this process and, through inheritance, by its workers.
 
-    def __init__(self, path: Path) -> None:
+    `pace` and `recovery` are what this process works with: for a host of several a table of its own, and a folder with
+    links to the parts of the recovery store that are its own, since SQLite does not work from two machines at a time.
+    """
+
+    def __init__(self, path: Path, *, pace: Path | None = None, recovery: Path | None = None) -> None:
         self.path = path
-        self.recovery = path / "recovery"
         self.shards = path / "shards"
         self.flight = path / "flight"
         self.journal = path / "journal"
         self.ledger = path / "ledger"
-        self.pace = path / "pace"
+        self.pace = pace or path / "pace"
+        self.metrics = path / "metrics"
+        self.store = path / "recovery"
+        self.recovery = recovery or self.store
         self.published_at: int | None = None
-        self._lock: int | None = None
+        self._locks: list[int] = []
 
     @property
     def _manifest(self) -> Path:
         return self.path / "manifest.json"
 
-    def lock(self) -> None:
-        """Take the folder. Raises StateError while another engine has it."""
+    def lock(self, host: int | None = None) -> None:
+        """Take the folder, alone or together with the other hosts of an engine. Raises StateError while it is taken."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            if host is None:
+                self._take(self.path / "lock", fcntl.LOCK_EX, str(os.getpid()))
+            else:
+                self._take(self.path / "lock", fcntl.LOCK_SH, "on several hosts")
+                self._take(self.path / f"lock-{host}", fcntl.LOCK_EX, f"{os.getpid()} on {socket.gethostname()}")
         except OSError as error:
             raise StateError(
                 f"the state folder {self.path} cannot be used: {error.strerror}; give access, or name another"
                 " (`state:` in flowops.yaml)"
             ) from error
+
+    def _take(self, path: Path, kind: int, owner: str) -> None:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
+            other = os.pread(handle, 64, 0).decode(errors="replace").strip() or "unknown"
             os.close(handle)
+            self.unlock()
             raise StateError(
-                f"another engine works on {self.path} (process {owner}, or a worker of it): wait until it ends or stop"
+                f"another engine works on {self.path} (process {other}, or a worker of it): wait until it ends or stop"
                 " it; for a second one give it a state folder of its own (`state:` in flowops.yaml)"
             ) from error
         os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        os.pwrite(handle, owner.encode(), 0)
         os.set_inheritable(handle, True)  # workers hold it too: a worker that outlives its parent still works here
-        self._lock = handle
+        self._locks.append(handle)
 
     @property
-    def lock_handle(self) -> int:
-        """The file descriptor of the lock, for workers to inherit."""
-        if self._lock is None:
+    def lock_handles(self) -> list[int]:
+        """The file descriptors of the locks, for workers to inherit."""
+        if not self._locks:
             raise StateError(f"{self.path} is not locked")
-        return self._lock
+        return self._locks
 
     def unlock(self) -> None:
         """Let go."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        while self._locks:
+            os.close(self._locks.pop())
 
     def read(self) -> Manifest | None:
         """The manifest, or None for a folder without a run. Raises StateError for one that cannot be read."""
@@ -138,8 +153,10 @@ class StateFolder:
 
     def _check_recovery(self) -> None:
         """Raises StateError for a recovery store that is not whole: the runtime would only panic."""
-        for part in range(_RECOVERY_PARTITIONS):
-            path = self.recovery / f"part-{part}.sqlite3"
+        for name in _PARTS:
+            path = self.recovery / name
+            if self.recovery != self.store and not path.is_symlink():
+                continue  # another host's
             try:
                 with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
                     found = connection.execute("pragma quick_check(1)").fetchone()[0]
@@ -148,17 +165,25 @@ class StateFolder:
             if found != "ok":
                 raise StateError(f"{path} is damaged ({found}): put it back, or begin anew with --fresh")
 
+    def link_recovery(self, folder: Path, host: int, hosts: int) -> None:
+        """Make `folder` this host's part of the recovery store: links to every so-many-th file of it."""
+        folder.mkdir()
+        for number, name in enumerate(_PARTS):
+            if number % hosts == host:
+                (folder / name).symlink_to((self.store / name).absolute())
+        self.recovery = folder
+
     def begin(self, manifest: Manifest) -> None:
         """Lay out the folder for a new run."""
         self.clear()
         for folder in (self.shards, self.flight, self.journal):
             folder.mkdir(parents=True)
-        self.recovery.mkdir()
+        self.store.mkdir()
         try:
-            init_db_dir(self.recovery, _RECOVERY_PARTITIONS)
+            init_db_dir(self.store, len(_PARTS))
         except BaseException as error:
             if panicked(error):
-                raise RunError(f"the recovery store {self.recovery} cannot be made: {error}") from error
+                raise RunError(f"the recovery store {self.store} cannot be made: {error}") from error
             raise
         self.published_at = manifest.published_at
         self.write(manifest)
@@ -172,11 +197,12 @@ class StateFolder:
     def clear(self) -> None:
         """Remove the state; the lock stays. The manifest goes first: without it there is no state."""
         self._manifest.unlink(missing_ok=True)
-        for folder in (self.recovery, self.shards, self.flight, self.journal):
+        for folder in (self.store, self.shards, self.flight, self.journal):
             shutil.rmtree(folder, ignore_errors=True)
 
     def begin_pace(self) -> None:
-        """Begin the shared table anew."""
+        """Begin the shared table anew, as another file: whoever still maps the old one would not survive its cut."""
+        self.pace.unlink(missing_ok=True)
         Pace.create(self.pace)
 
 

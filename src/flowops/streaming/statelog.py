@@ -2,12 +2,13 @@
 
 Bytewax keeps only (number, generation, length). What was appended after the epoch that a run resumes from is cut off,
 so a frame needs no transaction. A process that dies leaves the page cache to the operating system; power loss may cost
-the frames that it had not written yet, which the length check reports.
+the frames that it had not written yet, which the length check reports. A `durable` log waits for the disk instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,9 @@ _KEPT = 3  # snapshots after which a replaced generation cannot be asked for: it
 class StateLog:
     """The log number `number` in `folder`, at `place`, or a new one that replaces whatever is there."""
 
-    def __init__(self, folder: Path, number: int, place: Place | None = None) -> None:
+    def __init__(self, folder: Path, number: int, place: Place | None = None, *, durable: bool = False) -> None:
         self._folder = folder
+        self._durable = durable
         self._number = number
         self._generation = 0 if place is None else place[1]
         self._length = 0 if place is None else place[2]
@@ -79,6 +81,8 @@ class StateLog:
         self._file.write(_HEAD.pack(len(frame), crc32(frame)))
         self._file.write(frame)
         self._file.flush()
+        if self._durable:
+            os.fsync(self._file.fileno())
         self._length += _HEAD.size + len(frame)
         if not self._whole:
             self._whole = self._length

@@ -12,27 +12,29 @@ from typing import NoReturn
 import msgspec
 
 from flowops.errors import FlowopsError
-from flowops.streaming.cluster import PANICKED, await_listeners
+from flowops.streaming import log
+from flowops.streaming.cluster import PANICKED, Order, await_listeners
 from flowops.streaming.engine import run_worker
 from flowops.streaming.failures import RuntimePanicError, own_streams
 from flowops.streaming.job import load_job
-from flowops.streaming.settings import Settings
+from flowops.streaming.metrics import Meter
 from flowops.streaming.statefolder import StateFolder
 
 
-def main(order: str) -> None:
-    """Run the worker that `order` describes: (settings, number, addresses, pipe of the parent) as JSON."""
-    settings, number, addresses, parent = msgspec.json.decode(
-        order, type=tuple[Settings, int, list[str], int], dec_hook=_path
-    )
-    threading.Thread(target=_stop_without, args=(parent,), name="parent", daemon=True).start()
+def main(text: str) -> None:
+    """Run the worker that an order, as JSON, describes."""
+    order = msgspec.json.decode(text, type=Order, dec_hook=_path)
+    if order.words is not None:
+        log.write_to(order.words, verbose=order.verbose)
+    threading.Thread(target=_stop_without, args=(order.parent,), name="parent", daemon=True).start()
     try:
         with own_streams():
-            job = load_job(settings.folder)
-            state = StateFolder(job.config.state)
+            job = load_job(order.settings.folder)
+            state = StateFolder(job.config.state, pace=order.pace, recovery=order.recovery)
             state.read()
-            await_listeners(addresses[:number])
-            run_worker(job, settings, state, number, addresses)
+            meter = None if order.metrics is None else Meter(order.metrics, job.project, order.row, order.rows)
+            await_listeners(order.addresses[: order.process])
+            run_worker(job, order.settings, state, order.process, order.addresses, meter)
     except RuntimePanicError as error:
         _leave(PANICKED, f"{error}\n{''.join(error.__notes__)}")
     except FlowopsError as error:
