@@ -422,12 +422,13 @@ class Shard:
         self._forget(user, now)
         stage, until, due = remember(channel, now, now + plan.step.expires)
         opened = stage == DELIVERED
+        windows_to_come = not opened and any(goal.receipt is None for goal in plan.goals)
         sent = Sent(
             plan.index,
             decision.trigger_id,
             decision.day,
             decision.variant,
-            instance.captured,
+            instance.captured if windows_to_come else (),
             now,
             NEVER if due is None else due,
             until,
