@@ -149,8 +149,10 @@ def refused(code: int, *arguments: str | Path, **more: Any) -> str:
     done = flowops(*arguments, **more)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert done.stdout == ""
-    assert done.stderr.startswith("flowops: ")
-    return done.stderr.removeprefix("flowops: ")
+    log, found, words = f"\n{done.stderr}".partition("\nflowops: ")
+    assert found
+    assert all(line.startswith("time=") for line in log.split()[:1])  # a live run tells what happens before it ends
+    return words
 
 
 def replay(folder: Path, *options: str, timeout: float = 300, verb: str = "replay") -> dict[str, Any]:
