@@ -69,17 +69,17 @@ WAITING = User(
     armed=T + 50 * MINUTE,
     profile=("Beijing", True),
     profile_at=(T - MINUTE, T - MINUTE),
-    instances=[
+    instances=(
         Instance(WAIT, 0, T - 10 * MINUTE, T + 50 * MINUTE, T + 50 * MINUTE, 0, "A", ("e1",), ("A",)),
         Instance(HELD, 0, T - 720 * MINUTE, T + 1320 * MINUTE, T - 660 * MINUTE, 1, "B", ("e0", "é0"), ("B",)),
-    ],
-    sends=[(T - 7 * MINUTE, 0, 0)],
+    ),
+    sends=((T - 7 * MINUTE, 0, 0),),
     withdrawn=((1, T - 3 * MINUTE),),
 )
 DELAYED = User(
     armed=T + 5 * MINUTE,
-    instances=[Instance(DELAY, 1, T - 5 * MINUTE, T + 5 * MINUTE, T - 5 * MINUTE, 0, None, ("e2",), ("C",))],
-    entries=[(1, None, T - 8 * 1440 * MINUTE)],
+    instances=(Instance(DELAY, 1, T - 5 * MINUTE, T + 5 * MINUTE, T - 5 * MINUTE, 0, None, ("e2",), ("C",)),),
+    entries=((1, None, T - 8 * 1440 * MINUTE),),
     sent=(
         Sent(
             plan=1,
@@ -99,10 +99,10 @@ DELAYED = User(
 )
 BUYING = User(
     armed=T + 30 * MINUTE,
-    windows=[
+    windows=(
         Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t1", False, "a", ("A",), ["e3", "e4"]),
         Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t2", True, None, (), []),
-    ],
+    ),
 )
 
 
