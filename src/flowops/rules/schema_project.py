@@ -22,7 +22,6 @@ from flowops.settings.fields import (
     Identifier,
     Label,
     Name,
-    Wait,
     Weekday,
     When,
     ZoneName,

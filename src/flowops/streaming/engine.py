@@ -87,7 +87,7 @@ def _execute(job: Job, settings: Settings, state: StateFolder, fresh: bool, on_p
     manifest, resumed = prepare(job, settings, state)
     if manifest.finished:
         return Ended("already finished", resumed, _no_progress())
-    state.begin_pace()
+    state.begin_pace(writers=bool(job.networked))
     pace = Pace(state.pace)
     began = time.monotonic()
 

@@ -9,6 +9,7 @@ from bytewax.dataflow import Dataflow
 
 from flowops.channels import CHANNELS
 from flowops.streaming.job import Job
+from flowops.streaming.journal import with_journal
 from flowops.streaming.readers import Readers
 from flowops.streaming.settings import Settings
 from flowops.streaming.shards import Outcome, ShardSteps, ToChannel, ToNetwork, ToWarehouse
@@ -28,7 +29,8 @@ def dataflow(
     `on_end` is called when the landing has been closed, which happens only in a run that ends well.
     """
     project = job.project
-    readers = Readers(project, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until)
+    heard = with_journal(project, state.journal) if job.networked else project
+    readers = Readers(heard, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until)
     channels = [CHANNELS[job.config.channels[channel.name].type] for channel in project.channels]
     shards = ShardSteps(project, state.shards, state.pace, channels, networked=bool(job.networked))
 

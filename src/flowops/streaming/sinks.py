@@ -131,6 +131,7 @@ class _Network:
                 known.get(name),
                 partial(self._count, name),
             )
+        self._pace.report_writer(writer, 0)  # ready
         for name, courier in self._couriers.items():
             courier.hand(self._flight.of_channel(name))
 

@@ -175,9 +175,9 @@ class StateFolder:
         for folder in (self.recovery, self.shards, self.flight, self.journal):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def begin_pace(self) -> None:
-        """Begin the shared table anew."""
-        Pace.create(self.pace)
+    def begin_pace(self, *, writers: bool) -> None:
+        """Begin the shared table anew; `writers`: some plan sends by a network channel."""
+        Pace.create(self.pace, writers=writers)
 
 
 def mark_of(path: Path) -> InputMark:
