@@ -56,9 +56,9 @@ class Desk:
         self.folder = StateFolder(self.job.config.state)
         self.folder.path.mkdir(exist_ok=True)
         self.folder.published_at = wall_clock()
-        self.folder.begin_pace()
-        self.pace = Pace(self.folder.pace)
         self.local = isinstance(CHANNELS[self.job.config.channels["push"].type], Local)
+        self.folder.begin_pace(writers=not self.local)
+        self.pace = Pace(self.folder.pace)
         self._delivery = Delivery(self.job, self.folder)
         parts = self._delivery.list_parts()
         self._writers = [

@@ -178,3 +178,33 @@ def test_a_replay_with_a_network_channel_is_refused(tmp_path: Path) -> None:
     with started(tmp_path) as process:
         _, complaint = process.communicate(timeout=60)
     assert (process.returncode, complaint) == (0, "")
+
+
+def test_what_the_provider_says_comes_back_as_receipts(tmp_path: Path) -> None:
+    """S40: what failed is lost as `send_failed` with the provider's words, what was accepted waits to be delivered."""
+    endpoint = Endpoint()
+    bad = Reply(404, b"no such device")
+    endpoint.answering = lambda request, before: bad if json.loads(request.body)["user_id"] == "u3" else Reply()  # noqa: ARG005
+    channel = {"type": "webhook", "url": endpoint.url, "receipts": {"undelivered_after": "1d"}}
+    write_channel(tmp_path, channel)
+    Log(tmp_path).grow(10)
+
+    def told(query: str) -> list[tuple[str, ...]]:
+        path = tmp_path / "warehouse" / "outcomes.duckdb"
+        if not path.exists():
+            return []
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    receipts = "select user_id, receipt from receipts order by user_id"
+    with started(tmp_path, "--epoch", "0.2", "--processes", "2", verb="run") as process:
+        assert wait_for(lambda: len(told(receipts)) == 10, process)
+    with started(tmp_path, "--epoch", "0.2", "--processes", "2", verb="run") as process:  # after a kill
+        time.sleep(3)
+        process.terminate()
+        _, complaint = process.communicate(timeout=60)
+    endpoint.stop()
+    assert (process.returncode, complaint) == (0, "")
+    assert told("select user_id, stage, detail from losses") == [("u3", "send_failed", "404 Not Found: no such device")]
+    assert told(receipts) == [(f"u{number}", "failed" if number == 3 else "accepted") for number in range(10)]
+    assert len(endpoint.requests) == 10

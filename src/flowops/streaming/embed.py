@@ -44,7 +44,7 @@ def _build(settings: Settings | None) -> Dataflow:
     if manifest.finished:
         sys.stdout.write("This replay has already finished; `flowops replay --fresh` begins anew.\n")
         sys.exit()
-    state.begin_pace()
+    state.begin_pace(writers=bool(job.networked))
     ended: list[bool] = []
 
     def leave() -> None:

@@ -79,7 +79,7 @@ def _execute(
     manifest, resumed = prepare(job, settings, state)
     if manifest.finished:
         return Ended("already finished", resumed, nothing_done())
-    state.begin_pace()
+    state.begin_pace(writers=bool(job.networked))
     pace = Pace(state.pace)
     began = time.monotonic()
 

@@ -9,6 +9,7 @@ from bytewax.dataflow import Dataflow
 
 from flowops.channels import CHANNELS
 from flowops.streaming.job import Job
+from flowops.streaming.journal import with_journal
 from flowops.streaming.metrics import Meter
 from flowops.streaming.readers import Readers
 from flowops.streaming.settings import Settings
@@ -31,8 +32,9 @@ def dataflow(
     happens in a live run.
     """
     project = job.project
+    heard = with_journal(project, state.journal) if job.networked else project
     readers = Readers(
-        project, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until, meter=meter
+        heard, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until, meter=meter
     )
     channels = [CHANNELS[job.config.channels[channel.name].type] for channel in project.channels]
     shards = ShardSteps(

@@ -10,14 +10,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
-from flowops.channels.base import Answer, Command
+from flowops.channels.base import WRITERS, Answer, Command
+from flowops.core.plan import Column, Project, Source, TimeField
 from flowops.core.records import Micros
-from flowops.core.time import isoformat
+from flowops.core.time import SECOND, isoformat
 from flowops.errors import StateError
+from flowops.rules.mapping import TOLD
+
+NAME = ".journal"
+"""Of the source: no source of a project can be called so."""
+
+
+def with_journal(project: Project, folder: Path) -> Project:
+    """The project as the readers see it: with the journals in `folder` as one more source, which is made if needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / journal_name(writer) for writer in range(WRITERS)]
+    for path in paths:
+        path.touch()
+    columns = [Column(f"p{number}", name, (name,), "string") for number, name in enumerate(TOLD["receipts"])]
+    source = Source(
+        index=len(project.sources),
+        name=NAME,
+        kind="receipts",
+        files=tuple(str(path) for path in paths),
+        user_id=("user_id",),
+        event=None,
+        event_path=("receipt",),
+        event_id=(),
+        time=TimeField(("ts",), None, None),
+        properties_path=None,
+        columns=tuple(columns),
+        out_of_orderness=SECOND,
+        routes={},
+        any_route=None,
+    )
+    return replace(project, sources=(*project.sources, source))
 
 
 def journal_name(writer: int) -> str:

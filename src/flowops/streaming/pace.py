@@ -27,6 +27,7 @@ _READER = 4  # watermark, highest, batches sent, rows read
 _SHARD = 5  # batches consumed, triggers decided, dispatched, live users, microseconds spent saving
 _WRITER = 1  # commands in flight to network channels
 _WRITERS_AT = READERS * _READER + SHARDS * _SHARD
+_NOT_READY = -1
 _CELLS = _WRITERS_AT + WRITERS * _WRITER
 
 
@@ -44,12 +45,14 @@ class Pace:
         return self._cells
 
     @staticmethod
-    def create(path: Path) -> None:
-        """Begin anew: nobody has read anything."""
+    def create(path: Path, *, writers: bool = False) -> None:
+        """Begin anew: nobody has read anything; with `writers`, none of which is ready, to be waited for."""
         cells = memoryview(bytearray(_CELLS * 8)).cast("q")
         for reader in range(READERS):
             cells[reader * _READER] = NO_WATERMARK
             cells[reader * _READER + 1] = NO_WATERMARK
+        for writer in range(WRITERS):
+            cells[_WRITERS_AT + writer] = _NOT_READY if writers else 0
         path.write_bytes(cells.tobytes())
 
     def report_reader(self, reader: int, watermark: Micros, highest: Micros, sent: int, read: int) -> None:
@@ -70,8 +73,12 @@ class Pace:
         self._cells[base + 3], self._cells[base + 4] = live, micros
 
     def report_writer(self, writer: int, waiting: int) -> None:
-        """How many commands of `writer` wait to be answered by network channels."""
+        """How many commands of `writer` wait to be answered by network channels; told first when it is ready."""
         self._cells[_WRITERS_AT + writer] = waiting
+
+    def awaits_writers(self) -> bool:
+        """Whether some writer has not cut its journal yet, which readers read."""
+        return min(self._cells[_WRITERS_AT:].tolist()) == _NOT_READY
 
     def waiting(self) -> int:
         """Commands that wait to be answered by network channels."""

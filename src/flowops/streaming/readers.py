@@ -156,6 +156,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         self._sent = 0
         self._marks = [NO_WATERMARK] * AHEAD  # the reader's watermark after its last few chunks
         self._awake: datetime | None = None
+        self._greeted = False
         self._moved = False  # by the wall clock, at the end of the last epoch: still to be told
         self._report()
 
@@ -166,6 +167,11 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         self._awake = None
         if self._moved:
             self._moved = False
+            return self._send(_per_shard(), _per_shard(), [])
+        if self._pace.awaits_writers():  # the runtime builds a writer for the first that comes to it: a beat, of this
+            if self._greeted:
+                return self._nap(_NAP)
+            self._greeted = True
             return self._send(_per_shard(), _per_shard(), [])
         if self._pace.is_full() or self._marks[0] > self._pace.watermark():
             return self._nap(_NAP)

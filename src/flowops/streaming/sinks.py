@@ -143,6 +143,7 @@ class _Network:
                 known.get(name),
                 partial(self._count, name),
             )
+        self._pace.report_writer(writer, 0)  # ready
         for name, courier in self._couriers.items():
             again = self._flight.of_channel(name)
             courier.hand(again)

@@ -200,10 +200,13 @@ class StateFolder:
         for folder in (self.store, self.shards, self.flight, self.journal):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def begin_pace(self) -> None:
-        """Begin the shared table anew, as another file: whoever still maps the old one would not survive its cut."""
+    def begin_pace(self, *, writers: bool) -> None:
+        """Begin the shared table anew, as another file: whoever still maps the old one would not survive its cut.
+
+        `writers`: some plan sends by a network channel.
+        """
         self.pace.unlink(missing_ok=True)
-        Pace.create(self.pace)
+        Pace.create(self.pace, writers=writers)
 
 
 def mark_of(path: Path) -> InputMark:

@@ -157,7 +157,7 @@ class Supervisor:
         """One life of the workers."""
         state, status, peers = self._state, self._status, self._peers
         self._ready = self._told_to_stop = False
-        state.begin_pace()
+        state.begin_pace(writers=bool(self._job.networked))
         status.pace = pace = Pace(state.pace)
         status.table.forget_readers()
         if peers is not None:
