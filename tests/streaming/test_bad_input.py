@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_read_is_named_before_anything_starts(shop: Path, 
     options = ("replay", "--project", shop, "--processes", processes)
     said = refused(2, *options)
     assert "flowops.yaml:7:" in said
-    assert "no file `data`" in said
+    assert "no data file in the folder `data`" in said
     (shop / "data" / "web.jsonl.gz").write_text(event(1))
     said = refused(2, *options)
     assert f"{shop}/data/web.jsonl.gz is named .gz, but does not begin like one" in said
