@@ -440,7 +440,8 @@ class RedisSet:
         dead: list[DeadLetter] = []
         for number, (user_id, action) in enumerate(now):
             if user_id:
-                rows.append(self._decoder.made({"user_id": user_id, "action": action, "ts": self._at}))
+                made = {"user_id": user_id, "segment": self.name, "action": action, "ts": self._at}
+                rows.append(self._decoder.made(made))
             else:
                 rows.append(None)
                 detail = "`user_id`: expected a value, got an empty member"
