@@ -54,6 +54,7 @@ def test_what_is_appended_is_read_once_and_in_its_order(log, opened):
     log.append(view(100))
     reading.rows_until(101)
     assert reading.is_quiet()
+    assert reading.partition.lag() in (0, None)
     assert reading.rows == expected(range(101))
     assert reading.positions == list(range(101))
     assert not reading.dead
@@ -121,10 +122,12 @@ def test_a_server_that_goes_away_is_waited_for(kind, caplog):
         assert reading.is_quiet(3)
         assert time.monotonic() - began < 4, "a reader was held up"
         assert reading.partition.caught_up_at() <= gone
+        assert not reading.partition.is_reachable()
         server.start()
         log.append(view(1))
         reading.rows_until(2)
         reading.until(lambda: reading.partition.caught_up_at() > gone)
+        assert reading.partition.is_reachable()
         reading.partition.close()
     said = [record.getMessage() for record in caplog.records if "web" in record.getMessage()]
     assert len(said) == 2, said

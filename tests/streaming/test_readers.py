@@ -85,7 +85,7 @@ def driven(tmp_path, kafka_broker, unique_name):
 
 @pytest.mark.parametrize("other", [1, 8])
 def test_a_long_partition_waits_for_one_that_has_nothing_to_read(driven, other: int) -> None:
-    """In another reader (1) or the same (8): what shards must hold stays bounded until time moves on; then all comes."""
+    """In another reader (1) or the same (8): what shards must hold stays bounded till time moves on; then all comes."""
     run = driven(9)
     count = 2 * AHEAD * HEARD
     run.send(0, range(10))

@@ -136,6 +136,14 @@ class _File:
     def saved(self, position: Position) -> None:
         """Nobody monitors."""
 
+    def lag(self) -> int | None:
+        """A file's end is not counted in records."""
+        return None
+
+    def is_reachable(self) -> bool:
+        """A file that cannot be read ends the run."""
+        return True
+
 
 def open_partition(
     folder: Path, source: Source, file: str, position: Position | None = None, *, follow: bool = False

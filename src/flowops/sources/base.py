@@ -53,6 +53,12 @@ class Partition(Protocol):
     def saved(self, position: Position) -> None:
         """`position` has been committed: the engine never goes on before it. For monitoring only."""
 
+    def lag(self) -> int | None:
+        """How many records there are behind the position, as far as is known; None: not known. For monitoring only."""
+
+    def is_reachable(self) -> bool:
+        """Whether the input can be reached, as far as is known. For monitoring only."""
+
     def release(self) -> None:
         """Give handles and what was read ahead back; the next `read` opens it again where it was."""
 

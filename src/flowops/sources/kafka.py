@@ -203,6 +203,15 @@ class KafkaPartition:
         if self._inbox is not None and position[0] >= 0:
             self._inbox.saved = int(position[0])
 
+    def lag(self) -> int | None:
+        """From the last answer to where the log ends."""
+        end = None if self._inbox is None else self._inbox.end
+        return None if end is None or self._offset < 0 else max(0, end - self._offset)
+
+    def is_reachable(self) -> bool:
+        """Whether the last question was answered."""
+        return not self._client.is_lost
+
     def release(self) -> None:
         """What is read ahead is bounded anyway."""
 

@@ -69,6 +69,8 @@ class Inbox:
         self.number = number
         self.asked: deque[tuple[Micros, int]] = deque(maxlen=_UNANSWERED)
         """(instant, the end that was asked for then), oldest first."""
+        self.end: int | None = None
+        """The last of these ends."""
         self.saved: int | None = None
         """The offset to be shown as the group's."""
         self.shown: int | None = None
@@ -103,9 +105,14 @@ class Inbox:
         """Messages of about `limit` bytes, at least one; or the offset of an end; None: nothing is there."""
         if not self._runs and not self._client.fetch(self):
             return None
+        with self._client.lock:
+            return self._take(limit)
+
+    def _take(self, limit: int) -> list[Message] | int:
         head = self._runs[0]
         if isinstance(head, int):
-            return self._runs.popleft()  # type: ignore[return-value]
+            self._runs.popleft()
+            return head
         messages, size = head
         count = max(1, limit * len(messages) // max(1, size))
         taken = messages[self._begun : self._begun + count]
@@ -132,12 +139,14 @@ class TopicClient:
         self._topic = settings.topic
         self._brokers = ", ".join(settings.brokers)
         self._watch = watch
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held while anything of the consumer or an inbox changes: the workers of a process may be threads."""
         self._inboxes: dict[int, Inbox] = {}
         self._consumer: Consumer | None = None
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
-        self._is_lost = False
+        self.is_lost = False
+        """Whether nobody answers."""
         self._said = ""
         options = settings.client_options() | {"error_cb": self._on_error}
         self._options = _TUNED | {_REFRESH: _REFRESH_MS, "group.id": settings.group or "flowops"} | options | _FIXED
@@ -166,7 +175,7 @@ class TopicClient:
 
     def assign(self, number: int, offset: int) -> Inbox:
         """Begin to fetch a partition from `offset` on."""
-        with self._lock:
+        with self.lock:
             consumer = self._consumer or self._connect()
             inbox = self._inboxes[number] = Inbox(self, number)
             consumer.incremental_assign([TopicPartition(self._topic, number, offset)])
@@ -177,7 +186,7 @@ class TopicClient:
 
     def unassign(self, number: int) -> None:
         """Fetch a partition no more; with the last one the client is closed."""
-        with self._lock:
+        with self.lock:
             del self._inboxes[number]
             consumer = self._consumer
             if consumer is None:
@@ -189,11 +198,12 @@ class TopicClient:
         self._over.set()
         if self._thread is not None:
             self._thread.join(_PATIENCE)
+            self._thread = None
         consumer.close()
 
     def fetch(self, inbox: Inbox) -> bool:
         """Distribute what has arrived until the inbox has some of it, or nothing is left; whether it has."""
-        with self._lock:
+        with self.lock:
             while not inbox:
                 messages = self._consumer.consume(_BATCH, 0) if self._consumer is not None else []
                 if not messages:
@@ -203,7 +213,7 @@ class TopicClient:
 
     def resume(self, inbox: Inbox) -> None:
         """Fetch for the inbox again."""
-        with self._lock:
+        with self.lock:
             inbox.paused = False
             if self._consumer is not None:
                 self._consumer.resume([TopicPartition(self._topic, inbox.number)])
@@ -290,16 +300,16 @@ class TopicClient:
             self._lost()  # else the thread notices: what has been fetched before would speak against it
 
     def _lost(self) -> None:
-        if not self._is_lost:
-            self._is_lost = True
+        if not self.is_lost:
+            self.is_lost = True
             why = self._said or "no answer"
             _log.warning(
                 "source `%s`: Kafka at %s does not serve (%s); waiting for it", self._source, self._brokers, why
             )
 
     def _found(self) -> None:
-        if self._is_lost:
-            self._is_lost = False
+        if self.is_lost:
+            self.is_lost = False
             _log.warning("source `%s`: Kafka at %s serves again; going on", self._source, self._brokers)
 
     def _unreachable(self, error: KafkaException | str) -> ConfigError:
@@ -354,6 +364,7 @@ class TopicClient:
             ends = self._ask_ends(inboxes, _PATIENCE)
             for number, end in ends.items():
                 inboxes[number].asked.append((instant, end))
+                inboxes[number].end = end
             if len(ends) < len(inboxes):
                 self._lost()
                 with contextlib.suppress(KafkaException):  # who leads may have changed: the question goes there

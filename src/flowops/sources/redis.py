@@ -146,9 +146,11 @@ class _Beside(ABC):
         self._source = source
         self._pause = pause
         self._over = threading.Event()
-        self._is_lost = False
         self._thread = threading.Thread(target=self._run, name=f"redis-{source}", daemon=True)
+        self.is_lost = False
+        """Whether nobody answers."""
         self.failure: RunError | None = None
+        """Why it asks no more."""
 
     def start(self) -> None:
         """Begin to ask."""
@@ -171,8 +173,8 @@ class _Beside(ABC):
             try:
                 at_once = self._ask()
             except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
-                if not self._is_lost:
-                    self._is_lost = True
+                if not self.is_lost:
+                    self.is_lost = True
                     _log.warning("source `%s`: Redis does not serve (%s); waiting for it", self._source, error)
                 self._over.wait(_RETRY)
                 continue
@@ -185,8 +187,8 @@ class _Beside(ABC):
             except RunError as error:
                 self.failure = error
                 return
-            if self._is_lost:
-                self._is_lost = False
+            if self.is_lost:
+                self.is_lost = False
                 _log.warning("source `%s`: Redis serves again; going on", self._source)
             if not at_once:
                 self._over.wait(self._pause)
@@ -207,6 +209,8 @@ class _StreamReader(_Beside):
     def __init__(self, client: Redis, source: str, key: str, last: Id, count: int, before: int) -> None:
         super().__init__(client, source, _IDLE)
         self.answers: queue.Queue[_Read] = queue.Queue(_QUEUE)
+        self.added: int | None = None
+        """Entries that were ever added, as the server said last."""
         self._key = key
         self._last = last
         self._count = count
@@ -250,6 +254,7 @@ class _StreamReader(_Beside):
     def _check(self, entries: Sequence[tuple[Id, Any]], about: Mapping[str, Any]) -> None:
         """Raises RunError where some of what follows the last entry was trimmed away unread."""
         added = about.get("entries-added")
+        self.added = added
         if added is None:
             return  # before Redis 7 nobody counts
         gone = int(added) - int(about["length"])
@@ -339,6 +344,15 @@ class RedisStream:
 
     def saved(self, position: Position) -> None:
         """Nobody monitors."""
+
+    def lag(self) -> int | None:
+        """From the server's last answer."""
+        added = self._reader.added
+        return None if added is None else max(0, added - self._before - self._count)
+
+    def is_reachable(self) -> bool:
+        """Whether the last question was answered."""
+        return not self._reader.is_lost
 
     def release(self) -> None:
         """What is read ahead is bounded anyway."""
@@ -478,6 +492,14 @@ class RedisSet:
 
     def saved(self, position: Position) -> None:
         """Nobody monitors."""
+
+    def lag(self) -> int | None:
+        """Changes that were decided and not been read."""
+        return len(self._changes)
+
+    def is_reachable(self) -> bool:
+        """Whether the last question was answered."""
+        return not self._reader.is_lost
 
     def release(self) -> None:
         """There is nothing to give back."""
