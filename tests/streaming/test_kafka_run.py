@@ -327,3 +327,41 @@ def test_a_replayed_stream_ends_where_it_ended(tmp_path: Path, redis_server: Red
     found, expected = outcomes(folder), outcomes(beside)
     for relation in ("triggers", "outcomes", "dispatches", "goal_events", "pending", "push.jsonl"):
         assert found[relation] == expected[relation], relation
+
+
+def test_whoever_is_in_a_set_is_in_the_segment(tmp_path: Path, redis_server: RedisServer, unique_name: str) -> None:
+    """S2: from when it was seen to when it was seen no more; a kill changes nothing."""
+    source = f"redis: {{stream: {unique_name}, url: '{redis_server.url}'}}"
+    members = f"redis: {{set: '{unique_name}-vip', every: 1s, url: '{redis_server.url}'}}"
+    vip = f"  vip: {{kind: segments, segment: vip, {members}}}\n"
+    settings = with_source(source).replace("events:\n", f"{vip}events:\n", 1)
+    plan = PLAN.replace("1h", "1s") + "audience: {segments: [vip]}\n"
+    folder = write_project(tmp_path, {"unpaid": plan}, settings)
+    path = folder / "out" / "push.jsonl"
+
+    def told() -> list[str]:
+        return sorted(json.loads(line)["user_id"] for line in path.read_text().splitlines()) if path.exists() else []
+
+    with redis_server.client() as client:
+
+        def view(*users: str) -> None:
+            for user in users:
+                client.xadd(unique_name, {"user_id": user, "event": "product_view", "ts": now(), "sku": "A"})
+
+        client.sadd(f"{unique_name}-vip", "a1", "a2")
+        with started(folder, "--epoch", "0.3", verb="run") as process:
+            view("warm-up")
+            assert wait_for(has_read(folder, 3), process), process.communicate()
+            time.sleep(4)
+            view("a1", "b1")
+            assert wait_for(lambda: told() == ["a1"], process), process.communicate()
+        client.srem(f"{unique_name}-vip", "a2")
+        client.sadd(f"{unique_name}-vip", "b2")
+        with started(folder, "--epoch", "0.3", verb="run") as process:
+            assert wait_for(has_read(folder, 2), process), process.communicate()
+            time.sleep(4)
+            view("a1", "a2", "b1", "b2")
+            assert wait_for(lambda: told() == ["a1", "a1", "b2"], process), (told(), process.communicate())
+            time.sleep(2)
+            stop(process)
+    assert told() == ["a1", "a1", "b2"]

@@ -54,9 +54,9 @@ def connect(
 
         return KafkaTopic(source, settings, follow=follow, bounds=bounds or {})
     if isinstance(settings, RedisSettings):
-        from flowops.sources.redis import connect_redis  # noqa: PLC0415
+        from flowops.sources.redis import RedisKey  # noqa: PLC0415
 
-        return connect_redis(source, settings, follow=follow, bounds=bounds or {})
+        return RedisKey(source, settings, follow=follow, bounds=bounds or {})
     return Files(folder, source, follow=follow)
 
 

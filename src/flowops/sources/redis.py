@@ -22,7 +22,7 @@ from flowops.core.time import DAY, SECOND, isoformat
 from flowops.errors import ConfigError, RunError
 from flowops.settings.fields import Label, refuse, within
 from flowops.settings.redis import RedisConnection
-from flowops.sources.base import Connector, Position
+from flowops.sources.base import Position
 from flowops.sources.decode import decoder
 from flowops.sources.lines import MAX_RECORD
 from flowops.sources.values import UnfitError
@@ -74,13 +74,6 @@ class RedisSettings(RedisConnection):
     def key(self) -> str:
         """The key that is read."""
         return self.stream or self.members_of or ""
-
-
-def connect_redis(
-    source: Source, settings: RedisSettings, *, follow: bool, bounds: Mapping[str, Position]
-) -> Connector:
-    """The connector of a stream or a set."""
-    return RedisKey(source, settings, follow=follow, bounds=bounds)
 
 
 class RedisKey:
