@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -106,8 +108,20 @@ def test_what_cannot_be_read_is_a_dead_letter_and_stops_nothing(log, opened):
     assert "poison" in reading.dead[0].sample
 
 
+@pytest.fixture
+def said() -> Iterator[list[logging.LogRecord]]:
+    """What sources log."""
+    handler = logging.Handler()
+    records: list[logging.LogRecord] = []
+    handler.emit = records.append
+    logger = logging.getLogger("flowops.sources")
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
 @pytest.mark.parametrize("kind", ["kafka", "redis"])
-def test_a_server_that_goes_away_is_waited_for(kind, caplog):
+def test_a_server_that_goes_away_is_waited_for(kind, said):
     """Nothing is lost, time stands still meanwhile (S8), and it is said once that it went and that it is back."""
     with running(Broker() if kind == "kafka" else RedisServer(appendonly=True)) as server:
         log = KafkaLog(server) if kind == "kafka" else StreamLog(server)
@@ -129,7 +143,7 @@ def test_a_server_that_goes_away_is_waited_for(kind, caplog):
         reading.until(lambda: reading.partition.caught_up_at() > gone)
         assert reading.partition.is_reachable()
         reading.partition.close()
-    said = [record.getMessage() for record in caplog.records if "web" in record.getMessage()]
-    assert len(said) == 2, said
-    assert "waiting for it" in said[0]
-    assert "going on" in said[1]
+    assert [(record.getMessage(), record.fields["source"]) for record in said] == [
+        (f"source waits for {kind.title()}", "web"),
+        ("source goes on", "web"),
+    ]

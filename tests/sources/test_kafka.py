@@ -15,7 +15,7 @@ from logs import COLUMNS, WHERE, KafkaLog, Reading, fresh, view
 
 from flowops.core.intake import Intake
 from flowops.core.records import SHARDS
-from flowops.errors import ConfigError, RunError
+from flowops.errors import ConfigError, InputError
 from flowops.settings.secrets import parse_filled
 from flowops.sources import KafkaSettings, connect
 from servers.kafka import Broker
@@ -176,7 +176,7 @@ def test_a_position_that_retention_has_passed_is_an_error_and_no_jump(log, opene
     assert opened(log).rows_until(4)[0][3] == 6_000_000  # a run that begins takes what there is
     for offset in (3, 99):
         reading = opened(log, (offset,))
-        with pytest.raises(RunError, match=rf"no record at offset {offset} any more.*it has 6 to 9"):
+        with pytest.raises(InputError, match=rf"no record at offset {offset} any more.*it has 6 to 9"):
             reading.until(lambda: False, seconds=20)
 
 

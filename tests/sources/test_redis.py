@@ -12,7 +12,7 @@ from kit import source
 from logs import COLUMNS, WHERE, Reading, StreamLog, view
 
 from flowops.core.plan import TimeField
-from flowops.errors import ConfigError, RunError
+from flowops.errors import ConfigError, InputError, RunError
 from flowops.settings.secrets import parse_filled
 from flowops.sources import RedisSettings, connect
 from servers.redis import RedisServer
@@ -90,7 +90,7 @@ def test_what_was_trimmed_unread_is_an_error_and_no_silent_gap(redis_server, log
         assert first.rows_until(15)
         client.xtrim(log.key, maxlen=3, approximate=False)
     lost = opened(log.connect(), position)
-    with pytest.raises(RunError, match=r"2 entries of the stream .* were removed before they were read"):
+    with pytest.raises(InputError, match=r"2 entries of the stream .* were removed before they were read"):
         lost.until(lambda: False, seconds=10)
     begun = opened(log.connect())  # a run that begins takes what there is
     begun.rows_until(3)
@@ -106,7 +106,7 @@ def test_all_that_follows_may_have_been_trimmed(redis_server, log, opened):
     with redis_server.client() as client:
         client.xtrim(log.key, maxlen=0, approximate=False)
     lost = opened(log.connect(), position)
-    with pytest.raises(RunError, match="2 entries of the stream"):
+    with pytest.raises(InputError, match="2 entries of the stream"):
         lost.until(lambda: False, seconds=10)
 
 
@@ -125,7 +125,7 @@ def test_a_stream_made_anew_goes_on_behind_what_was_read_or_is_refused(redis_ser
         client.delete(log.key)
         client.xadd(log.key, {"user_id": "u1", "event": "view", "ts": 1}, id="5-1")
     refused = opened(log.connect(), position)
-    with pytest.raises(RunError, match="made anew"):
+    with pytest.raises(InputError, match="made anew"):
         refused.until(lambda: False, seconds=10)
 
 

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # not in its `__all__`
 
 from flowops.core.records import Micros
-from flowops.errors import ConfigError, RunError
+from flowops.errors import ConfigError, InputError, RunError
 from flowops.settings.kafka import refused_options
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class TopicClient:
             )
         self._on_error(error)
 
-    def _gone(self, message: Message) -> RunError:
+    def _gone(self, message: Message) -> InputError:
         name = f"{self._topic}[{message.partition()}]"
         there = ""
         if self._consumer is not None:
@@ -284,7 +284,7 @@ class TopicClient:
                 place = TopicPartition(self._topic, message.partition() or 0)
                 low, high = self._consumer.get_watermark_offsets(place, timeout=5)
                 there = f" (it has {low} to {high - 1})" if high > low else " (it is empty)"
-        return RunError(
+        return InputError(
             f"source `{self._source}`: {name} has no record at offset {message.offset()} any more, where reading goes"
             f" on{there}. Retention removed what was not read yet, or the topic was made anew: what is missing cannot"
             " be known\n  try: bring the records back, or begin anew with what there is (`--fresh`)"
@@ -302,15 +302,13 @@ class TopicClient:
     def _lost(self) -> None:
         if not self.is_lost:
             self.is_lost = True
-            why = self._said or "no answer"
-            _log.warning(
-                "source `%s`: Kafka at %s does not serve (%s); waiting for it", self._source, self._brokers, why
-            )
+            fields = {"source": self._source, "reason": self._said or "no answer"}
+            _log.warning("source waits for Kafka", extra={"fields": fields})
 
     def _found(self) -> None:
         if self.is_lost:
             self.is_lost = False
-            _log.warning("source `%s`: Kafka at %s serves again; going on", self._source, self._brokers)
+            _log.warning("source goes on", extra={"fields": {"source": self._source}})
 
     def _unreachable(self, error: KafkaException | str) -> ConfigError:
         self._admin.poll(0)  # lets it say why

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from flowops.core.plan import Source
 from flowops.core.records import Chunk, DeadLetter, Micros, Row
 from flowops.core.time import DAY, SECOND, isoformat
-from flowops.errors import ConfigError, RunError
+from flowops.errors import ConfigError, FlowopsError, InputError, RunError
 from flowops.settings.fields import Label, refuse, within
 from flowops.settings.redis import RedisConnection
 from flowops.sources.base import Position
@@ -142,7 +142,7 @@ class _Beside(ABC):
         self._thread = threading.Thread(target=self._run, name=f"redis-{source}", daemon=True)
         self.is_lost = False
         """Whether nobody answers."""
-        self.failure: RunError | None = None
+        self.failure: FlowopsError | None = None
         """Why it asks no more."""
 
     def start(self) -> None:
@@ -157,7 +157,7 @@ class _Beside(ABC):
 
     @abstractmethod
     def _ask(self) -> bool:
-        """Ask once; whether to ask again at once. Raises RedisError, or RunError where going on makes no sense."""
+        """Ask once; whether to ask again at once. Raises RedisError, or InputError where going on makes no sense."""
 
     def _run(self) -> None:
         import redis  # noqa: PLC0415
@@ -168,7 +168,8 @@ class _Beside(ABC):
             except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
                 if not self.is_lost:
                     self.is_lost = True
-                    _log.warning("source `%s`: Redis does not serve (%s); waiting for it", self._source, error)
+                    fields = {"source": self._source, "reason": error}
+                    _log.warning("source waits for Redis", extra={"fields": fields})
                 self._over.wait(_RETRY)
                 continue
             except redis.RedisError as error:
@@ -177,12 +178,12 @@ class _Beside(ABC):
                     " goes on from the last epoch."
                 )
                 return
-            except RunError as error:
+            except InputError as error:
                 self.failure = error
                 return
             if self.is_lost:
                 self.is_lost = False
-                _log.warning("source `%s`: Redis serves again; going on", self._source)
+                _log.warning("source goes on", extra={"fields": {"source": self._source}})
             if not at_once:
                 self._over.wait(self._pause)
 
@@ -245,7 +246,7 @@ class _StreamReader(_Beside):
         return True
 
     def _check(self, entries: Sequence[tuple[Id, Any]], about: Mapping[str, Any]) -> None:
-        """Raises RunError where some of what follows the last entry was trimmed away unread."""
+        """Raises InputError where some of what follows the last entry was trimmed away unread."""
         added = about.get("entries-added")
         self.added = added
         if added is None:
@@ -256,7 +257,7 @@ class _StreamReader(_Beside):
             return
         if int(added) < self._before + self._count:
             if _parse(about["last-generated-id"]) < self._last:
-                raise RunError(
+                raise InputError(
                     f"source `{self._source}`: the stream `{self._key}` was made anew, and its ids begin before"
                     f" {_text(self._last)}, the last that was read\n  try: begin anew (`--fresh`)"
                 )
@@ -266,7 +267,7 @@ class _StreamReader(_Beside):
         is_first = bool(entries) and _parse(about["first-entry"][0]) == entries[0][0]
         lost = gone - known if is_first else int(added) - known if not entries else 0
         if lost > 0:
-            raise RunError(
+            raise InputError(
                 f"source `{self._source}`: {lost} entries of the stream `{self._key}` behind"
                 f" {_text(self._last)} were removed before they were read\n  try: let it grow longer"
                 " (MAXLEN), and begin anew with what there is (`--fresh`)"
