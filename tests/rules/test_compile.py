@@ -14,6 +14,7 @@ from flowops.core import plan as core
 from flowops.core.time import DAY, HOUR, MINUTE
 from flowops.rules.findings import render
 from flowops.rules.load import load_project
+from flowops.sources import KafkaSettings, RedisSettings
 
 BASE = Path(__file__).parent / "base"
 Compile = Callable[..., core.Project]
@@ -226,6 +227,28 @@ def test_a_csv_whose_header_has_semicolons_has_its_columns_for_lint_too(compile_
     """S1."""
     project = compile_(simple("a"), files={"data/web.csv": "uid;type;ts;event_id;sku,price\n"})
     assert project.sources[0].user_id == ("uid",)
+
+
+def test_a_source_of_kafka_or_redis_has_its_connection_beside_the_plan(compile_: Compile, tmp_path: Path) -> None:
+    """The group is named after the project, secrets stay references, and only servers have a clock (S3)."""
+    kafka = "kafka: {topic: web, brokers: [a:9092, b:9092], options: {sasl.password: {env: PASSWORD}}}"
+    project = compile_(simple("a"), project=[("file: data/web.csv", kafka)])
+    source = project.sources[0]
+    assert (source.files, source.max_future, source.user_id) == ((), 10 * MINUTE, ("uid",))
+    assert project.sources[1].max_future is None
+    config = load_project(tmp_path).config
+    assert config is not None
+    assert set(config.connections) == {"web"}
+    connection = config.connections["web"]
+    assert isinstance(connection, KafkaSettings)
+    assert (connection.topic, connection.brokers, connection.group) == ("web", ["a:9092", "b:9092"], "flowops-shop")
+    assert str(connection.options["sasl.password"]) == "${PASSWORD}"
+    redis = "redis: {stream: web, json: body, url: redis://localhost}\n    max_future: 1h"
+    project = compile_(simple("a"), project=[("file: data/web.csv", redis)])
+    assert project.sources[0].max_future == HOUR
+    connection = load_project(tmp_path).config.connections["web"]
+    assert isinstance(connection, RedisSettings)
+    assert (connection.key, connection.json_field) == ("web", "body")
 
 
 def test_one_content_serves_all_variants(compile_: Compile) -> None:

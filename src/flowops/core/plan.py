@@ -233,7 +233,7 @@ class Source:
     index: int
     name: str
     kind: SourceKind
-    files: tuple[str, ...]  # as written: paths or globs, relative to the project's folder
+    files: tuple[str, ...]  # as written: paths or globs, relative to the project's folder; (): not read from files
     user_id: tuple[str, ...]
     event: str | None  # a constant name (of the event or segment), or None: read from `event_path`
     event_path: tuple[str, ...]  # of the event's name, the segment, what the receipt says; () for profiles
@@ -244,6 +244,7 @@ class Source:
     out_of_orderness: Micros
     routes: Mapping[str, Route]
     any_route: Route | None  # for event names without a route of their own (`event: any`)
+    max_future: Micros | None = None  # how far `ts` may be ahead of the broker's time (S3); None: there is no broker
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from flowops.rules.expressions import Checked, expression, predicate
 from flowops.rules.mapping import SourceLayout, columns_of, events_of
 from flowops.rules.routing import build_route
 from flowops.rules.schema_plan import AbsenceTrigger, Step
-from flowops.rules.schema_project import Cap, ProjectFile, Quiet, Scope
+from flowops.rules.schema_project import MAX_FUTURE, Cap, ProjectFile, Quiet, Scope
 from flowops.rules.templates import renderer
 
 ALL_DAYS = frozenset(range(7))
@@ -198,6 +198,7 @@ class _Compiler:
             out_of_orderness=source.out_of_orderness,
             routes=routes,
             any_route=any_route,
+            max_future=source.max_future if source.file else source.max_future or MAX_FUTURE,
         )
 
     def _route(self, event: str, columns: Mapping[str, str]) -> core.Route:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flowops.channels import LedgerSettings, Settings
 from flowops.settings.fields import Moment
+from flowops.sources import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Config:
     ledger: LedgerSettings
     state: Path
     warehouse: Path
+    connections: Mapping[str, Connection]  # by source, of those that are no files
     since: Mapping[str, Moment]  # by source: from when on its history is complete
     sensitive: frozenset[str]  # attributes not to be shown
     files: Mapping[str, str]  # the rule files that were read -> SHA-256, hexadecimal

@@ -85,7 +85,7 @@ def look_at(folder: Path, patterns: Sequence[str]) -> Inputs:
 
 def tabular(patterns: Sequence[str]) -> bool:
     """Whether all files are CSV by name, so that a dot in a column's name is no path."""
-    return all(file_format(Path(pattern)) == "csv" for pattern in patterns)
+    return bool(patterns) and all(file_format(Path(pattern)) == "csv" for pattern in patterns)
 
 
 def file_format(path: Path) -> str | None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-Place: TypeAlias = Literal["project", "source", "cap", "plan", "audience", "trigger", "without", "step", "goal"]
+Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "without", "step", "goal"]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
     "project": frozenset({"funnel", "coupons", "banned_words"}),
-    "source": frozenset({"kafka", "redis"}),
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
     "audience": frozenset({"did", "did_not"}),

@@ -26,7 +26,8 @@ from flowops.rules.inputs import look_at
 from flowops.rules.mapping import resolve
 from flowops.rules.schema import read_model
 from flowops.rules.schema_plan import PlanFile
-from flowops.rules.schema_project import ProjectFile
+from flowops.rules.schema_project import ProjectFile, Source
+from flowops.sources import Connection
 
 PROJECT_FILE = "flowops.yaml"
 _SUFFIXES = (".yaml", ".yml")
@@ -137,6 +138,9 @@ class _Loading:
             ledger=file.ledger,
             state=self.folder / file.state,
             warehouse=self.folder / file.warehouse,
+            connections={
+                name: _connection(file.project, source) for name, source in file.sources.items() if not source.file
+            },
             since={name: source.since for name, source in file.sources.items() if source.since is not None},
             sensitive=frozenset(name for name, attribute in file.profile.items() if attribute.sensitive),
             files={each.path: hashlib.sha256(each.text.encode()).hexdigest() for each in self.documents},
@@ -148,6 +152,16 @@ def _files(folder: Path, *, deep: bool = False) -> list[Path]:
     return sorted(
         path for path in found if path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
+
+
+def _connection(project: str, source: Source) -> Connection:
+    """How a source that is no files connects, with what it leaves out."""
+    if source.kafka is not None:
+        group = source.kafka.group or f"flowops-{project}"
+        return source.kafka.model_copy(update={"group": group})
+    if source.redis is None:
+        raise AssertionError("a source of nothing passed the schema")
+    return source.redis
 
 
 def _is_beside(path: Path) -> bool:

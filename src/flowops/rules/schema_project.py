@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from flowops.channels import CHANNELS, LedgerSettings, Settings
 from flowops.core.plan import SourceKind
-from flowops.core.time import SECOND
+from flowops.core.time import MINUTE, SECOND
 from flowops.rules.document import Mapping
 from flowops.rules.later import Place
 from flowops.settings.fields import (
@@ -22,6 +22,7 @@ from flowops.settings.fields import (
     Identifier,
     Label,
     Name,
+    Wait,
     Weekday,
     When,
     ZoneName,
@@ -33,6 +34,7 @@ from flowops.settings.fields import (
 )
 from flowops.settings.guess import one_of
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.sources import KafkaSettings, RedisSettings
 
 TypeName: TypeAlias = Annotated[
     Literal["string", "number", "money", "boolean", "time", "date", "zone", "list", "object"], Word
@@ -49,6 +51,12 @@ def _event_name(value: Any) -> str:
 
 
 EventName: TypeAlias = Annotated[str, BeforeValidator(_event_name)]
+
+
+MAX_FUTURE = 10 * MINUTE
+"""How far a record of Kafka or Redis may be ahead of the server's time, where the source does not say (S3)."""
+
+_CONNECTORS = ("file", "kafka", "redis")
 
 
 class TimeMapping(Model):
@@ -85,18 +93,32 @@ class Fields(Model):
 class Source(Model):
     """One input."""
 
-    place: ClassVar[Place] = "source"
-
     kind: Annotated[SourceKind, Word] = "events"
-    file: Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)]
+    file: Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)] = Field(default_factory=list)
+    kafka: KafkaSettings | None = None
+    redis: RedisSettings | None = None
     event: EventName | None = None
     segment: Label | None = None
     mapping: Annotated[Fields, Field(alias="fields")] = Fields()
     out_of_orderness: Duration = 5 * SECOND
+    max_future: Wait | None = None
     since: When | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        given = [name for name in _CONNECTORS if getattr(self, name)]
+        if not given:
+            refuse(
+                "FO102",
+                "a source needs `file`, `kafka` or `redis`",
+                "file: data/web.jsonl, or kafka: {topic: web, ...}",
+            )
+        if len(given) > 1:
+            refuse("FO107", f"`{given[0]}` and `{given[1]}` exclude each other", "a source for each of them")
+        if self.file and self.max_future is not None:
+            refuse("FO107", "`max_future` is for `kafka` and `redis`: a file has no clock", "leave it out")
+        if self.redis is not None and self.redis.members_of is not None and self.kind in ("events", "profiles"):
+            refuse("FO107", "a `set` holds members of a segment", "kind: segments, segment: NAME")
         if self.kind != "events" and self.event is not None:
             refuse("FO107", f"a {self.kind} source has no `event`", "leave `event` out, or `kind: events`")
         if self.kind != "segments" and self.segment is not None:

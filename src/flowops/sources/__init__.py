@@ -1,51 +1,148 @@
 """Sources: what a source of the project names, read as rows, with a position at which reading goes on.
 
-`expand` lists the files of a source, `open_partition` opens one of them. A file per format: `jsonl`, `csv`, `parquet`;
-below them `files` (paths and bytes), `lines`, `layout` (where fields stand), `values` (types) and `decode` (rows).
+`connect` makes a source's connector (`base`), which lists its partitions and opens them: files here, `kafka`, `redis`.
+A file per format of files: `jsonl`, `csv`, `parquet`; below them `files` (paths and bytes), `lines`, `layout` (where
+fields stand), `values` (types) and `decode` (rows).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from flowops.core.plan import Source
-from flowops.core.records import Chunk
+from flowops.core.records import Chunk, Micros
 from flowops.errors import InputError
+from flowops.sources.base import Connector, Partition, Position
 from flowops.sources.files import READABLE, expand, file_format
+from flowops.sources.kafka import KafkaSettings
+from flowops.sources.redis import RedisSettings
 
-__all__ = ["Partition", "Position", "expand", "open_partition"]
+__all__ = [
+    "Connection",
+    "Connector",
+    "KafkaSettings",
+    "Partition",
+    "Position",
+    "RedisSettings",
+    "connect",
+    "expand",
+    "open_partition",
+]
 
-Position: TypeAlias = Sequence[int]
-"""Where a partition goes on: a tuple of integers, opaque, for `msgpack`; a list of them is as good."""
+Connection: TypeAlias = KafkaSettings | RedisSettings
+"""How a source that is no files connects."""
 
 
-class Partition(Protocol):
-    """One file of a source, while it is being read."""
+def connect(
+    folder: Path,
+    source: Source,
+    settings: Connection | None,
+    *,
+    follow: bool,
+    bounds: Mapping[str, Position] | None = None,
+) -> Connector:
+    """The connector of a source; `settings` is None for one of files, which lie in `folder`.
 
-    @property
-    def name(self) -> str:
-        """The file, as it was given to `open_partition`."""
+    `follow`: it may grow. Else its partitions are those of `bounds`, and each ends there; without `bounds` it can only
+    be asked (`ends`).
+    """
+    if isinstance(settings, KafkaSettings):
+        from flowops.sources.kafka import KafkaTopic  # noqa: PLC0415 - only what is used is loaded
+
+        return KafkaTopic(source, settings, follow=follow, bounds=bounds or {})
+    if isinstance(settings, RedisSettings):
+        from flowops.sources.redis import RedisKey  # noqa: PLC0415
+
+        return RedisKey(source, settings, follow=follow, bounds=bounds or {})
+    return Files(folder, source, follow=follow)
+
+
+class Files:
+    """The connector of a source of files: each is a partition, numbered by name."""
+
+    def __init__(self, folder: Path, source: Source, *, follow: bool) -> None:
+        self._folder = folder
+        self._source = source
+        self._follow = follow
+        self._listed: dict[str, int] | None = None
+
+    def partitions(self) -> Mapping[str, int]:
+        """The files, as they were when this was asked first. Raises InputError for a source without any."""
+        if self._listed is None:
+            self._listed = {name: number for number, name in enumerate(expand(self._folder, self._source))}
+        return self._listed
+
+    def ends(self) -> Mapping[str, Position]:
+        """Files end by themselves."""
+        return {}
+
+    def open(self, name: str, position: Position | None) -> Partition:
+        """Open a file."""
+        return open_partition(self._folder, self._source, name, position, follow=self._follow)
+
+
+class _Format(Protocol):
+    """What a format of files brings; as `Partition` has it."""
+
+    name: str
+
+    def read(self, limit: int) -> Chunk | None: ...
+
+    def position(self) -> tuple[int, ...]: ...
+
+    def release(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _File:
+    """A file as a partition. One that may grow is caught up at the moment of a read that found nothing."""
+
+    nap = 0.1
+
+    def __init__(self, file: _Format, *, follow: bool) -> None:
+        self._file = file
+        self._follow = follow
+        self._caught_up: Micros | None = None
+        self.name = file.name
+        self.position = file.position
+        self.release = file.release
+        self.close = file.close
+        if not follow:
+            self.read = file.read  # type: ignore[method-assign] # nobody asks when
 
     def read(self, limit: int) -> Chunk | None:
-        """The next records, at least one: about `limit` bytes of input; None: at the end for now.
+        """As the format reads; None: at the end for now."""
+        asked = time.time_ns() // 1000
+        chunk = self._file.read(limit)
+        if chunk is None:
+            self._caught_up = asked
+        return chunk
 
-        Records are numbered from 0, bad ones too (`Chunk.first + index`), however the reads fall. Raises `InputError`
-        when the file cannot be opened any more, or is shorter than what was read of it.
-        """
+    def ended(self) -> bool:
+        """Whether the file does not grow."""
+        return not self._follow
 
-    def position(self) -> tuple[int, ...]:
-        """Just after the last record of the last chunk; `open_partition` goes on there."""
+    def caught_up_at(self) -> Micros | None:
+        """The moment of the last read that found nothing."""
+        return self._caught_up
 
-    def release(self) -> None:
-        """Give the file handle and what was read ahead back; the next `read` opens the file again where it was.
+    def decide(self) -> None:
+        """Nothing but the file decides."""
 
-        For partitions that wait. Parquet decodes the row group again up to its row.
-        """
+    def saved(self, position: Position) -> None:
+        """Nobody monitors."""
 
-    def close(self) -> None:
-        """Called once, when nothing more is read."""
+    def lag(self) -> int | None:
+        """A file's end is not counted in records."""
+        return None
+
+    def is_reachable(self) -> bool:
+        """A file that cannot be read ends the run."""
+        return True
 
 
 def open_partition(
@@ -62,14 +159,17 @@ def open_partition(
         raise InputError(f"source `{source.name}`: `{file}` has no suffix that can be read\n  try: {READABLE}")
     format_, compression = known
     path = folder / file
+    opened: Any
     if format_ == "jsonl":
         from flowops.sources.jsonl import JsonLines  # noqa: PLC0415 - only what is used is loaded
 
-        return JsonLines(path, compression, source, file, position, follow=follow)
-    if format_ == "csv":
+        opened = JsonLines(path, compression, source, file, position, follow=follow)
+    elif format_ == "csv":
         from flowops.sources.csv import CsvFile  # noqa: PLC0415
 
-        return CsvFile(path, compression, source, file, position, follow=follow)
-    from flowops.sources.parquet import ParquetTable  # noqa: PLC0415
+        opened = CsvFile(path, compression, source, file, position, follow=follow)
+    else:
+        from flowops.sources.parquet import ParquetTable  # noqa: PLC0415
 
-    return ParquetTable(path, source, file, position)
+        opened = ParquetTable(path, source, file, position)
+    return _File(opened, follow=follow)

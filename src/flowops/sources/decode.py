@@ -11,7 +11,7 @@ the speed, never the rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import repeat
@@ -136,6 +136,41 @@ class Decoder:
             for row in rows:
                 row.ts *= self.unit
 
+    def block(self, lines: Sequence[bytes]) -> list[Row] | None:
+        """The rows of records of JSON, their times of `unit`; None where one of them needs a closer look (`lines`)."""
+        try:
+            rows = list(map(self.decode, lines))
+            self.finish(rows)
+        except (*BAD_JSON, UnfitError):
+            return None
+        return rows
+
+    def lines(self, lines: Sequence[bytes]) -> tuple[list[Row | None], list[Bad]]:
+        """Records of JSON, each looked at, their times in microseconds. A bad record's row is None."""
+        rows: list[Row | None] = []
+        odd: list[int] = []
+        decode = self.decode
+        for number, line in enumerate(lines):
+            try:
+                rows.append(decode(line))
+            except BAD_JSON:
+                rows.append(None)
+                odd.append(number)
+        try:
+            good = [row for row in rows if row is not None]
+            self.finish(good)
+            self.scale(good)
+        except UnfitError:
+            odd = list(range(len(lines)))
+        bad: list[Bad] = []
+        for number in odd:
+            try:
+                rows[number] = self.line(lines[number])
+            except UnfitError as error:
+                rows[number] = None
+                bad.append((number, error))
+        return rows, bad
+
     def line(self, line: bytes) -> Row:
         """One record of JSON, leniently. Raises `UnfitError`."""
         try:
@@ -176,6 +211,14 @@ class Decoder:
             self._join((row,))
         return row
 
+    def cells(self, cells: Mapping[str, Any]) -> Row:
+        """One record from a flat mapping of names to values, as a line of a table. Raises `UnfitError`."""
+        return self.row([_cell(slot, cells) for slot in self.slots], self.converts)
+
+    def made(self, values: Mapping[str, Any]) -> Row:
+        """A record that was not read but made: `ts` in microseconds, None where there is no value."""
+        return self._row(*(values.get(slot.label) for slot in self.slots))
+
     def table(
         self, columns: Sequence[Sequence[Any] | None], converts: Sequence[Convert | None]
     ) -> tuple[list[Row | None], list[Bad]]:
@@ -214,6 +257,32 @@ class Decoder:
                 rows.append(None)
                 bad.append((number, error))
         return rows, bad
+
+
+def _cell(slot: Slot, cells: Mapping[str, Any]) -> Any:
+    for path in slot.paths:
+        value = cells.get(".".join(path), UNSET)
+        if value is not UNSET and value is not slot.absent:
+            return value
+        inside = cells.get(path[0], UNSET) if len(path) > 1 else UNSET
+        if inside is not UNSET:
+            value = _inside(inside, path[1:])
+            if value is not UNSET:
+                return value
+    return UNSET if slot.required else slot.absent
+
+
+def _inside(value: Any, path: Path) -> Any:
+    """What stands at `path` in a cell that holds an object, as such or as JSON text; UNSET where it is not there."""
+    try:
+        found = msgspec.json.decode(value) if isinstance(value, str) else value
+    except (msgspec.MsgspecError, RecursionError):
+        return UNSET
+    for name in path:
+        if not isinstance(found, dict):
+            return UNSET
+        found = found.get(name, UNSET)
+    return found
 
 
 def _joining(parts: Sequence[str]) -> Step:

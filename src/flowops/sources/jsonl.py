@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flowops.core.plan import Source
 from flowops.core.records import Chunk, DeadLetter, Row
-from flowops.sources.decode import BAD_JSON, decoder
+from flowops.sources.decode import decoder
 from flowops.sources.files import Compression
 from flowops.sources.lines import MAX_RECORD, Lines
-from flowops.sources.values import Reason, UnfitError
+from flowops.sources.values import Reason
 
 _SAMPLE = 200
 
@@ -85,44 +85,21 @@ class JsonLines:
         lines = data.split(b"\n")
         if not lines[-1]:
             lines.pop()
-        try:
-            rows = list(map(self._decoder.decode, lines))
-            self._decoder.finish(rows)
-        except (*BAD_JSON, UnfitError):
-            return None
-        return rows
+        return self._decoder.block(lines)
 
     def _line_by_line(self, data: bytes) -> tuple[list[Row | None], list[DeadLetter]]:
         lines = [line for line in data.split(b"\n") if line and not line.isspace()]
-        decode = self._decoder.decode
-        rows: list[Row | None] = []
-        odd: list[int] = []
-        for number, line in enumerate(lines):
-            try:
-                rows.append(decode(line))
-            except BAD_JSON:
-                rows.append(None)
-                odd.append(number)
-        try:
-            good = [row for row in rows if row is not None]
-            self._decoder.finish(good)
-            self._decoder.scale(good)
-        except UnfitError:
-            odd = list(range(len(lines)))
+        rows, bad = self._decoder.lines(lines)
         dead: list[DeadLetter] = []
         unfinished = not data.endswith(b"\n")
-        for number in odd:
+        for number, error in bad:
             line, at = lines[number], self._count + number
-            try:
-                rows[number] = self._decoder.line(line)
-            except UnfitError as error:
-                rows[number] = None
-                reason, detail = error.reason, error.detail
-                if reason == "unparseable" and unfinished and number == len(lines) - 1:
-                    reason, detail = "truncated", f"the last line has no end: {detail}"
-                elif line.lstrip().startswith(b"["):
-                    detail += "; if the file is one JSON array, write its records one to a line"
-                dead.append(self._dead(at, reason, detail, line))
+            reason, detail = error.reason, error.detail
+            if reason == "unparseable" and unfinished and number == len(lines) - 1:
+                reason, detail = "truncated", f"the last line has no end: {detail}"
+            elif line.lstrip().startswith(b"["):
+                detail += "; if the file is one JSON array, write its records one to a line"
+            dead.append(self._dead(at, reason, detail, line))
         if len(data) > MAX_RECORD:
             long = [number for number, line in enumerate(lines) if len(line) > MAX_RECORD]
             dead = [letter for letter in dead if letter.position - self._count not in long]

@@ -29,7 +29,15 @@ from flowops.core.records import ACTIONS, Micros
 from flowops.core.time import MINUTE, Zone, local_micros, to_micros
 
 Reason = Literal[
-    "unparseable", "missing_field", "bad_type", "bad_time", "field_count", "too_large", "truncated", "corrupt"
+    "unparseable",
+    "missing_field",
+    "bad_type",
+    "bad_time",
+    "in_future",
+    "field_count",
+    "too_large",
+    "truncated",
+    "corrupt",
 ]
 Convert: TypeAlias = Callable[[Any], Any]
 

@@ -22,11 +22,11 @@ from flowops.streaming import cluster
 from flowops.streaming.cluster import STOP_SIGNALS, Shared, Stop
 from flowops.streaming.failures import disk_error, explained, forget
 from flowops.streaming.flow import dataflow
+from flowops.streaming.inputs import Inputs
 from flowops.streaming.job import Job
 from flowops.streaming.metrics import Meter
 from flowops.streaming.pace import Pace
 from flowops.streaming.progress import OnProgress, Progress, nothing_done, progress_of
-from flowops.streaming.readers import partitions_of
 from flowops.streaming.settings import Settings, Watch
 from flowops.streaming.statefolder import Manifest, StateFolder, differences, mark_of, wall_clock
 from flowops.warehouse.outcomes import FILE, publish
@@ -128,6 +128,7 @@ def prepare(job: Job, settings: Settings, state: StateFolder) -> tuple[Manifest,
     known = state.read()
     if known is None:
         _refuse_leftovers(job)
+        wanted.bounds = _inputs(job, settings).bounds()
         state.begin(wanted)
         return wanted, False
     changed = differences(known, wanted)
@@ -215,7 +216,7 @@ def _refuse_network(job: Job, settings: Settings) -> None:
 def _manifest_of(job: Job, settings: Settings) -> Manifest:
     inputs = {}
     if not settings.follow:  # what grows is not the same twice
-        for spec in partitions_of(job.project, settings.folder):
+        for spec in _inputs(job, settings).files():
             try:
                 inputs[spec.key] = mark_of(settings.folder / spec.name)
             except OSError as error:
@@ -228,6 +229,10 @@ def _manifest_of(job: Job, settings: Settings) -> Manifest:
         inputs,
         wall_clock() if settings.follow else None,
     )
+
+
+def _inputs(job: Job, settings: Settings) -> Inputs:
+    return Inputs(job.project, settings.folder, job.config.connections, follow=settings.follow)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flowops.channels import CHANNELS
+from flowops.streaming.inputs import Inputs
 from flowops.streaming.job import Job
 from flowops.streaming.journal import with_journal
 from flowops.streaming.metrics import Meter
@@ -33,9 +34,8 @@ def dataflow(
     """
     project = job.project
     heard = with_journal(project, state.journal) if job.networked else project
-    readers = Readers(
-        heard, settings.folder, state.pace, stopping, follow=settings.follow, until=settings.until, meter=meter
-    )
+    inputs = Inputs(heard, settings.folder, job.config.connections, follow=settings.follow, bounds=state.bounds)
+    readers = Readers(inputs, state.pace, stopping, until=settings.until, meter=meter)
     channels = [CHANNELS[job.config.channels[channel.name].type] for channel in project.channels]
     shards = ShardSteps(
         project, state.shards, state.pace, channels, meter, networked=bool(job.networked), durable=settings.durable

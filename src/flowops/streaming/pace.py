@@ -15,7 +15,7 @@ READERS = 8
 """Readers of an engine, each owning several partitions; fixed, because Bytewax remembers them by name."""
 
 AHEAD = 4
-"""Chunks that a reader may be ahead of the watermark of all, so that what shards hold stays bounded."""
+"""Batches that a reader may have read ahead of the watermark of all, so that what shards hold stays bounded."""
 
 IN_FLIGHT = 48 * SHARDS
 """Batches that may be on their way between readers and shards."""

@@ -1,27 +1,27 @@
 """Readers: the engine's input on Bytewax. A fixed number of them, each owning several partitions (S6).
 
 A reader reads the partition that is furthest behind, routes a chunk of it, and sends every shard its records with the
-reader's watermark. No reader runs ahead of the others by more than a few chunks (`pace`).
+reader's watermark. No reader runs ahead of the others by more than a few batches (`pace`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, TypeAlias
-from zlib import crc32
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from flowops.core.intake import Intake, IntakeState
-from flowops.core.plan import Project, Source
+from flowops.core.plan import Source
 from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, DeadLetter, LateRecord, Micros, Record
-from flowops.sources import Partition, expand, open_partition
+from flowops.sources import Partition
 from flowops.streaming.failures import noted
-from flowops.streaming.metrics import NO_MORE, RECORDS_READ, Meter, Progress
+from flowops.streaming.inputs import Inputs, PartitionSpec
+from flowops.streaming.metrics import NO_MORE, RECORDS_READ, UNREACHABLE, Meter, Progress
 from flowops.streaming.pace import AHEAD, READERS, Pace
 
 CHUNK = 1 << 17
@@ -34,8 +34,8 @@ enough to be worth a batch to each shard, and a bound of what shards hold."""
 
 _FIRST_CHUNK = 2048  # enough to announce a partition's first time, small enough for hundreds of them
 _OPEN_FILES = 64  # partitions of a reader that may keep their file open while they wait
-_NAP = timedelta(milliseconds=5)
-_LONG_NAP = timedelta(milliseconds=100)  # one source that sleeps long would stall the others
+_NAP = 0.005
+_LONGEST_NAP = 0.1  # one source that sleeps long would stall the others
 
 SHARD_KEYS = tuple(f"{shard:02d}" for shard in range(SHARDS))
 
@@ -43,30 +43,10 @@ ReaderState: TypeAlias = tuple[bool, dict[str, tuple[Any, IntakeState]]]
 """(the end has been announced, by partition `source/name`: its position and its intake's state)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionSpec:
-    """One partition of all that are read: `number` is its place in the order of S7."""
-
-    number: int
-    source: Source
-    name: str
-
-    @property
-    def key(self) -> str:
-        """Its name over all sources."""
-        return f"{self.source.name}/{self.name}"
-
-
-def partitions_of(project: Project, folder: Path) -> list[PartitionSpec]:
-    """All partitions, numbered by source as listed, then by name. Raises InputError for a source without files."""
-    listed = [(source, name) for source in project.sources for name in expand(folder, source)]
-    return [PartitionSpec(number, source, name) for number, (source, name) in enumerate(listed)]
-
-
 class _Lane:
-    """A partition under way. `idle`: it has been read to its end for now; `poll_at`: when to look again."""
+    """A partition under way. `poll_at`: when to look again at one that had nothing."""
 
-    __slots__ = ("counted", "idle", "intake", "key", "partition", "poll_at", "source", "started")
+    __slots__ = ("counted", "intake", "key", "partition", "poll_at", "source", "started")
 
     def __init__(self, key: str, source: Source, partition: Partition, intake: Intake, *, started: bool) -> None:
         self.key = key
@@ -74,7 +54,6 @@ class _Lane:
         self.partition = partition
         self.intake = intake
         self.started = started
-        self.idle = False
         self.poll_at = 0.0
         self.counted = 0  # of the rows read, those that the meter has
 
@@ -85,50 +64,40 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
 
     def __init__(
         self,
-        project: Project,
-        folder: Path,
+        inputs: Inputs,
         pace: Path,
         stopping: Callable[[], bool],
         *,
-        follow: bool = False,
         until: Micros | None = None,
         meter: Meter | None = None,
     ) -> None:
-        self._project = project
-        self._folder = folder
+        self._inputs = inputs
         self._pace = pace
         self._stopping = stopping
-        self._follow = follow
         self._until = until
         self._meter = meter
-        self._partitions = partitions_of(project, folder)
+        list(inputs.partitions())  # an input that is not there is refused before anything is built
 
     def list_parts(self) -> list[str]:
-        """Every worker can read every file."""
+        """Every worker can read every input."""
         return [f"reader-{number}" for number in range(READERS)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: ReaderState | None) -> _Reader:  # noqa: ARG002
         """The reader, with its partitions."""
         number = int(for_part.rpartition("-")[2])
         announced, known = resume_state or (False, {})
-        announced = announced and not self._follow  # files may have been added meanwhile
-        lanes = []
-        for spec in self._partitions:
-            if self._owner(spec) != number:
-                continue
-            intake = Intake(spec.number, spec.source, spec.name, self._project.attributes)
-            position, state = known.get(spec.key, (None, None))
-            if state is not None:
-                intake.restore(state)
-            partition = open_partition(self._folder, spec.source, spec.name, position, follow=self._follow)
-            lanes.append(_Lane(spec.key, spec.source, partition, intake, started=state is not None))
-        return _Reader(
-            number, lanes, Pace(self._pace), self._stopping, self._until, announced, self._meter, follow=self._follow
-        )
-
-    def _owner(self, spec: PartitionSpec) -> int:
-        """The reader of a partition: its place among all; by name where files may be added between two starts."""
-        return crc32(spec.key.encode()) % READERS if self._follow else spec.number % READERS
+        announced = announced and not self._inputs.follow  # files may have been added meanwhile
+        reader = _Reader(number, self._inputs, Pace(self._pace), self._stopping, self._until, announced, self._meter)
+        added = []
+        for spec in self._inputs.of_reader(number):
+            if spec.key in known or not (known and self._inputs.was_added(spec)):
+                reader.add(spec, known.get(spec.key))
+            else:
+                added.append(spec)
+        for spec in added:
+            reader.add_later(spec)
+        reader.report()
+        return reader
 
 
 @noted
@@ -136,29 +105,50 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
     def __init__(
         self,
         number: int,
-        lanes: list[_Lane],
+        inputs: Inputs,
         pace: Pace,
         stopping: Callable[[], bool],
         until: Micros | None,
         announced: bool,
         meter: Meter | None,
-        *,
-        follow: bool,
     ) -> None:
         self._meter = meter
         self._number = number
-        self._lanes = lanes
+        self._inputs = inputs
+        self._lanes: list[_Lane] = []
         self._pace = pace
         self._stopping = stopping
         self._until = until
         self._announced = announced  # every shard knows that this reader's input has ended
-        self._follow = follow
         self._sent = 0
-        self._marks = [NO_WATERMARK] * AHEAD  # the reader's watermark after its last few chunks
+        self._ahead: list[tuple[Micros, float]] = []  # a heap: watermark, and how much of a batch was read up to it
+        self._weight = 0.0  # of these together
         self._awake: datetime | None = None
         self._greeted = False
-        self._moved = False  # by the wall clock, at the end of the last epoch: still to be told
-        self._report()
+        self._moved = False  # by what was decided at the end of the last epoch: still to be told
+        self._saved: dict[str, tuple[Any, IntakeState]] = {}
+        self._gone: set[str] = set()  # sources that cannot be reached
+
+    def add(self, spec: PartitionSpec, known: tuple[Any, IntakeState] | None) -> _Lane:
+        """A partition that was there when the run began, or is in the state."""
+        position, state = known or (None, None)
+        intake = Intake(spec.number, spec.source, spec.name, self._inputs.project.attributes)
+        if state is not None:
+            intake.restore(state)
+        lane = _Lane(spec.key, spec.source, self._inputs.open(spec, position), intake, started=state is not None)
+        self._lanes.append(lane)
+        return lane
+
+    def add_later(self, spec: PartitionSpec) -> None:
+        """A partition that came while the run was under way.
+
+        What this reader has told already stands: the partition begins at its watermark, so that what is older in it is
+        late.
+        """
+        told = min((lane.intake.watermark for lane in self._lanes), default=NO_WATERMARK)
+        lane = self.add(spec, None)
+        lane.intake.advance_to(told)
+        lane.started = True
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """A chunk of the partition that is furthest behind, for all shards; empty when it is not this reader's turn."""
@@ -173,35 +163,60 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
                 return self._nap(_NAP)
             self._greeted = True
             return self._send(_per_shard(), _per_shard(), [])
-        if self._pace.is_full() or self._marks[0] > self._pace.watermark():
+        if self._pace.is_full():
             return self._nap(_NAP)
-        lane = self._furthest_behind()
+        now = time.monotonic()
+        open_lanes = [lane for lane in self._lanes if not lane.intake.ended]
+        if not open_lanes:
+            return self._send(_per_shard(), _per_shard(), [])
+        lane = min((lane for lane in open_lanes if lane.poll_at <= now), key=_watermark_of, default=None)
         if lane is None:
-            return self._nap(_LONG_NAP) if self._lanes and self._follow else self._send(_per_shard(), _per_shard(), [])
+            return self._nap(min(lane.poll_at for lane in open_lanes) - now)
+        if not self._may_read(lane):
+            return self._nap(_NAP)
+        return self._read(lane)
+
+    def _may_read(self, lane: _Lane) -> bool:
+        """Whether what has been read ahead of the watermark of all leaves room for more.
+
+        Shards hold it until the watermark reaches it. The partition that is furthest behind of all may always be read;
+        another one not without end, be it because its reader is ahead of others or because the one that is further
+        behind has nothing to read for now.
+        """
+        reached = self._pace.watermark()
+        ahead = self._ahead
+        while ahead and ahead[0][0] <= reached:
+            self._weight -= heappop(ahead)[1]
+        return lane.intake.watermark <= reached or self._weight < AHEAD
+
+    def _read(self, lane: _Lane) -> list[tuple[str, Batch]]:
         records: list[list[Record]] = _per_shard()
         late: list[list[LateRecord]] = _per_shard()
         dead: list[DeadLetter] = []
-        taken = 0
-        enough = lane.intake.heard + HEARD
-        while taken < (CHUNKS if lane.started else 1) and lane.intake.heard < enough:
-            chunk = lane.partition.read(CHUNK if lane.started else _FIRST_CHUNK)
+        intake = lane.intake
+        taken, heard, was_started = 0, intake.heard, lane.started
+        while taken < (CHUNKS if was_started else 1) and intake.heard < heard + HEARD:
+            chunk = lane.partition.read(CHUNK if was_started else _FIRST_CHUNK)
             if chunk is None:
                 break
-            lane.intake.take(chunk, records, late)
+            intake.take(chunk, records, late)
             dead += chunk.dead
             taken += 1
-        lane.idle = False
         lane.started = True
         if taken:
+            weight = (intake.heard - heard) / HEARD
+            if was_started:
+                weight = max(weight, taken / CHUNKS)
+            heappush(self._ahead, (intake.watermark, weight))
+            self._weight += weight
             if len(self._lanes) > _OPEN_FILES:
                 lane.partition.release()
-        elif self._follow:
-            lane.idle = True
-            lane.poll_at = time.monotonic() + _LONG_NAP.total_seconds()
-            return []
-        else:
-            lane.intake.end()
+        elif lane.partition.ended():
+            intake.end()
             lane.partition.close()
+        else:
+            lane.poll_at = time.monotonic() + lane.partition.nap
+            return []
         return self._send(records, late, dead)
 
     def next_awake(self) -> datetime | None:
@@ -211,21 +226,42 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
     def snapshot(self) -> ReaderState:
         """The positions of all partitions.
 
-        Here the wall clock is read, and only here: how far it moves the partitions that have been read to their end is
-        part of this state, and is told in the next epoch, which begins when this one is committed. So a restart decides
-        the same (S6).
+        What the outside decides is decided here, and only here: how far the wall clock moves the partitions that have
+        been read to their end, which partitions were added, who is in a set. It is part of this state, and is told in
+        the next epoch, which begins when this one is committed. So a restart decides the same (S6).
         """
-        if self._follow:
-            now = time.time_ns() // 1000
+        for lane in self._lanes:
+            if lane.key in self._saved:
+                lane.partition.saved(self._saved[lane.key][0])
+            if not lane.intake.ended:
+                lane.partition.decide()
+        if self._inputs.follow:
+            self._add_new()
             for lane in self._lanes:
-                if lane.idle:
-                    lane.intake.advance_to(now - lane.intake.bound)
-                    self._moved = True
-        if self._meter is not None:
-            self._measure(self._meter)
-        return self._announced, {
+                self._move_on(lane)
+        self._saved = {
             lane.key: (lane.partition.position(), lane.intake.state()) for lane in self._lanes if lane.started
         }
+        if self._meter is not None:
+            self._measure(self._meter)
+        return self._announced, dict(self._saved)
+
+    def _add_new(self) -> None:
+        if not self._inputs.growing or not self._lanes:
+            return
+        known = {lane.key for lane in self._lanes}
+        for spec in self._inputs.of_reader(self._number):
+            if spec.source.name in self._inputs.growing and spec.key not in known:
+                self.add_later(spec)
+
+    def _move_on(self, lane: _Lane) -> None:
+        """Up to when a partition is known to have been read to its end, less its bound, time has passed (S6)."""
+        caught_up = lane.partition.caught_up_at()
+        if caught_up is None:
+            return
+        before = lane.intake.watermark
+        lane.intake.advance_to(caught_up - lane.intake.bound)
+        self._moved = self._moved or lane.intake.watermark > before
 
     def close(self) -> None:
         """Give the files back."""
@@ -237,16 +273,18 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             if lane.intake.read != lane.counted:
                 meter.add(RECORDS_READ, lane.intake.read - lane.counted, lane.source.name, lane.source.kind)
                 lane.counted = lane.intake.read
+        gone = {lane.source.name for lane in self._lanes if not lane.intake.ended and not lane.partition.is_reachable()}
+        for name in gone ^ self._gone:
+            meter.add(UNREACHABLE, 1 if name in gone else -1, name)
+        self._gone = gone
         meter.reader(
             self._number,
             NO_MORE if self._announced else time.monotonic_ns() // 1000,
-            [Progress(lane.source.index, lane.partition.name, lane.intake.watermark, None) for lane in self._lanes],
+            [
+                Progress(lane.source.index, lane.partition.name, lane.intake.watermark, lane.partition.lag())
+                for lane in self._lanes
+            ],
         )
-
-    def _furthest_behind(self) -> _Lane | None:
-        now = time.monotonic() if self._follow else 0.0
-        open_lanes = [lane for lane in self._lanes if not lane.intake.ended and not (lane.idle and lane.poll_at > now)]
-        return min(open_lanes, key=_watermark_of, default=None)
 
     def _send(
         self, records: list[list[Record]], late: list[list[LateRecord]], dead: list[DeadLetter]
@@ -257,9 +295,8 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         if watermark >= ENDED:
             highest = max(highest, self._until or NO_WATERMARK)
             self._announced = True
-        self._marks = [*self._marks[1:], watermark]
         self._sent += SHARDS
-        self._report(watermark, highest)
+        self.report(watermark, highest)
         number = self._number
         return [
             (
@@ -269,11 +306,12 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             for shard, key in enumerate(SHARD_KEYS)
         ]
 
-    def _nap(self, how_long: timedelta) -> list[tuple[str, Batch]]:
-        self._awake = datetime.now(UTC) + how_long
+    def _nap(self, seconds: float) -> list[tuple[str, Batch]]:
+        self._awake = datetime.now(UTC) + timedelta(seconds=min(max(seconds, 0.001), _LONGEST_NAP))
         return []
 
-    def _report(self, watermark: Micros | None = None, highest: Micros = NO_WATERMARK) -> None:
+    def report(self, watermark: Micros | None = None, highest: Micros = NO_WATERMARK) -> None:
+        """Tell the others how far this reader is."""
         if watermark is None:
             watermark = ENDED if self._announced else NO_WATERMARK
             highest = max((lane.intake.highest for lane in self._lanes), default=NO_WATERMARK)

@@ -32,6 +32,7 @@ from bytewax.recovery import init_db_dir
 from flowops.core.state import FORMAT
 from flowops.errors import RunError, StateError
 from flowops.streaming.failures import panicked
+from flowops.streaming.inputs import Bounds
 from flowops.streaming.pace import Pace
 
 _PARTS = tuple(f"part-{number}.sqlite3" for number in range(4))
@@ -60,6 +61,7 @@ class Manifest(msgspec.Struct):
     rules: dict[str, str]  # file -> hash
     inputs: dict[str, InputMark]
     published_at: int | None
+    bounds: Bounds = msgspec.field(default_factory=dict)
     finished: bool = False
 
 
@@ -81,6 +83,7 @@ class StateFolder:
         self.store = path / "recovery"
         self.recovery = recovery or self.store
         self.published_at: int | None = None
+        self.bounds: Bounds = {}
         self._locks: list[int] = []
 
     @property
@@ -149,6 +152,7 @@ class StateFolder:
             raise StateError(f"{self._manifest} cannot be read ({error}): begin anew with --fresh") from error
         self._check_recovery()
         self.published_at = manifest.published_at
+        self.bounds = manifest.bounds
         return manifest
 
     def _check_recovery(self) -> None:
@@ -186,6 +190,7 @@ class StateFolder:
                 raise RunError(f"the recovery store {self.store} cannot be made: {error}") from error
             raise
         self.published_at = manifest.published_at
+        self.bounds = manifest.bounds
         self.write(manifest)
 
     def write(self, manifest: Manifest) -> None:

@@ -3,7 +3,7 @@
 `FLOWOPS_TEST_FAULT=point:n` kills the process (SIGKILL) when it comes to `point` for the nth time. Publications, merges
 and rewrites then come so often that a small run meets each of them many times. `FLOWOPS_TEST_SLOW` is how many seconds
 a reader takes for a chunk, `FLOWOPS_TEST_CHUNK` how many bytes that is. `FLOWOPS_TEST_BREAK=n` raises a ValueError in
-the landing after n batches.
+the landing after n batches. `FLOWOPS_TEST_CLOCK=seconds` is how much the wall clock is ahead.
 """
 
 from __future__ import annotations
@@ -122,6 +122,13 @@ def break_after(batches: int) -> None:
     sinks.Segments.add = broken
 
 
+def shift_clock(seconds: float) -> None:
+    real = time.time_ns
+    time.time_ns = lambda: real() + int(seconds * 1e9)
+
+
+if "FLOWOPS_TEST_CLOCK" in os.environ:
+    shift_clock(float(os.environ["FLOWOPS_TEST_CLOCK"]))
 if "FLOWOPS_TEST_BREAK" in os.environ:
     break_after(int(os.environ["FLOWOPS_TEST_BREAK"]))
 if "FLOWOPS_TEST_CHUNK" in os.environ:

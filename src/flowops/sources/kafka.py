@@ -1,0 +1,303 @@
+"""Kafka: a topic is a source, and each of its partitions one of ours; positions are offsets, which may have gaps.
+
+Partitions are assigned, never subscribed to: which reader reads them and from where is the engine's business, and the
+consumer group only shows others how far it is. Decoding is that of `jsonl`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, cast
+
+from pydantic import AfterValidator, Field
+
+from flowops.core.plan import Source
+from flowops.core.records import Chunk, DeadLetter, Micros, Row
+from flowops.core.time import isoformat
+from flowops.errors import ConfigError
+from flowops.settings.fields import Label, refuse
+from flowops.settings.guess import one_of
+from flowops.settings.kafka import KafkaConnection
+from flowops.settings.secrets import Filled, FilledText
+from flowops.sources.base import Position
+from flowops.sources.decode import decoder
+from flowops.sources.lines import MAX_RECORD
+from flowops.sources.values import Reason, UnfitError
+
+if TYPE_CHECKING:  # the client is loaded by those who connect
+    from confluent_kafka import Message
+
+    from flowops.sources.kafka_client import Inbox, TopicClient
+
+BEGINNING = -2
+"""The offset that stands for the first record there is."""
+
+_SAMPLE = 200
+_NO_TIME = 0  # the kind of a record's timestamp: it has none
+
+_REFUSED = {
+    "allow.auto.create.topics": "reading must not make a topic",
+    "auto.offset.reset": "a position that has gone is an error, never a jump",
+    "bootstrap.servers": "the servers are named by `brokers`",
+    "metadata.broker.list": "the servers are named by `brokers`",
+    "enable.auto.commit": "positions are saved with the engine's state",
+    "enable.auto.offset.store": "positions are saved with the engine's state",
+    "enable.partition.eof": "the engine has to know when a partition has been read to its end",
+    "group.id": "the group is named by `group`",
+    "group.instance.id": "partitions are assigned by the engine, not by the group",
+    "group.protocol": "partitions are assigned by the engine, not by the group",
+    "partition.assignment.strategy": "partitions are assigned by the engine, not by the group",
+    "isolation.level": "what a transaction took back must not count",
+}
+"""Options on which exactness rests, and why."""
+
+
+def _options(options: dict[str, Filled]) -> dict[str, Filled]:
+    for name in options:
+        reason = _REFUSED.get(name)
+        if reason is not None:
+            refuse("FO107", f"the option `{name}` is set by flowops itself: {reason}", "leave it out")
+    return options
+
+
+class KafkaSettings(KafkaConnection):
+    """`kafka:` of a source. `group` is for monitoring only; left out, it is `flowops-` and the project's name."""
+
+    topic: Label
+    group: Label | None = None
+    options: Annotated[
+        dict[Label, FilledText],
+        AfterValidator(_options),
+        *KafkaConnection.model_fields["options"].metadata,  # what holds for a channel, too
+    ] = Field(default_factory=dict)
+
+
+class KafkaTopic:
+    """The connector of a topic. `bounds`: where each partition of a bounded run ends."""
+
+    def __init__(
+        self, source: Source, settings: KafkaSettings, *, follow: bool, bounds: Mapping[str, Position]
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._follow = follow
+        self._bounds = bounds
+        self._open: TopicClient | None = None
+        self._checked = False
+
+    @property
+    def _client(self) -> TopicClient:
+        if self._open is None:
+            from flowops.sources.kafka_client import TopicClient  # noqa: PLC0415
+
+            self._open = TopicClient(self._source.name, self._settings, watch=self._follow)
+        return self._open
+
+    def partitions(self) -> Mapping[str, int]:
+        """The topic's partitions; of a bounded run those that it began with. Raises ConfigError, see `_check`."""
+        count = self._check()
+        if self._bounds and not self._follow:
+            return {name: self._number(name) for name in self._bounds}
+        return {self._name(number): number for number in range(count)}
+
+    def ends(self) -> Mapping[str, Position]:
+        """The end offsets, of what is committed."""
+        return {self._name(number): (end,) for number, end in self._client.ends(range(self._check())).items()}
+
+    def open(self, name: str, position: Position | None) -> KafkaPartition:
+        """A partition; assigned when it is first read."""
+        end = None if self._follow else int(self._bounds[name][0])
+        return KafkaPartition(self._source, self._client, name, self._number(name), position, end)
+
+    def _check(self) -> int:
+        """How many partitions there are. Raises ConfigError for a broker that does not answer and an unknown topic."""
+        if self._checked:
+            return self._client.partition_count
+        topic = self._settings.topic
+        count = self._client.ask_partitions()
+        if count is None:
+            brokers, topics = ", ".join(self._settings.brokers), self._client.topics()
+            hint = one_of(topic, topics) if topics else "make it, or name another"
+            raise ConfigError(f"source `{self._source.name}`: there is no topic `{topic}` at {brokers}\n  try: {hint}")
+        self._checked = True
+        return count
+
+    def _name(self, number: int) -> str:
+        return f"{self._settings.topic}[{number}]"
+
+    def _number(self, name: str) -> int:
+        return int(name.removeprefix(self._settings.topic)[1:-1])
+
+
+class KafkaPartition:
+    """One partition of a topic, from `position` (the next offset) on; up to `end`, where it is bounded."""
+
+    nap = 0.02
+
+    def __init__(
+        self,
+        source: Source,
+        client: TopicClient,
+        name: str,
+        number: int,
+        position: Position | None,
+        end: int | None,
+    ) -> None:
+        self.name = name
+        self._source = source
+        self._client = client
+        self._number = number
+        self._decoder = decoder(source)
+        self._end = end
+        self._offset = int(position[0]) if position else (0 if end == 0 else BEGINNING)
+        self._inbox: Inbox | None = None
+        self._caught_up: Micros | None = None
+
+    def read(self, limit: int) -> Chunk | None:
+        """The next records: about `limit` bytes of values. None: no broker has sent any for now, or `ended`."""
+        if self._inbox is None:
+            if self.ended():
+                return None
+            self._inbox = self._client.assign(self._number, self._offset)
+        while not self.ended():
+            taken = self._inbox.take(limit)
+            if taken is None:
+                return None
+            if isinstance(taken, int):  # the end of the log, beyond what a transaction leaves in it
+                self._offset = max(self._offset, taken)
+                continue
+            offsets = cast("list[int]", [message.offset() for message in taken])
+            if self._end is not None and offsets[-1] >= self._end:
+                cut = bisect_left(offsets, self._end)
+                taken, offsets = taken[:cut], offsets[:cut]
+                self._offset = self._end
+                if not taken:
+                    return None
+            else:
+                self._offset = offsets[-1] + 1
+            return self._chunk(taken, offsets)
+        return None
+
+    def ended(self) -> bool:
+        """Whether a bounded partition has been read to where it ended when the run began."""
+        return self._end is not None and self._offset >= self._end
+
+    def position(self) -> tuple[int, ...]:
+        """The next offset alone."""
+        return (self._offset,)
+
+    def caught_up_at(self) -> Micros | None:
+        """The last instant at which the log's end was asked for and lay no further than what has been read."""
+        if self._inbox is not None:
+            asked = self._inbox.asked
+            while asked and asked[0][1] <= self._offset:
+                self._caught_up = asked.popleft()[0]
+        return self._caught_up
+
+    def decide(self) -> None:
+        """Nothing but the log decides."""
+
+    def saved(self, position: Position) -> None:
+        """Shown as the group's offset."""
+        if self._inbox is not None and position[0] >= 0:
+            self._inbox.saved = int(position[0])
+
+    def lag(self) -> int | None:
+        """From the last answer to where the log ends."""
+        end = None if self._inbox is None else self._inbox.end
+        return None if end is None or self._offset < 0 else max(0, end - self._offset)
+
+    def is_reachable(self) -> bool:
+        """Whether the last question was answered."""
+        return not self._client.is_lost
+
+    def release(self) -> None:
+        """What is read ahead is bounded anyway."""
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._inbox is not None:
+            self._client.unassign(self._number)
+            self._inbox = None
+
+    def _chunk(self, messages: list[Message], offsets: list[int]) -> Chunk:
+        values = [message.value() for message in messages]
+        rows: Sequence[Row | None] | None = None
+        dead: list[DeadLetter] = []
+        unit = 1
+        whole = cast("list[bytes]", values)
+        if None not in values and sum(map(len, whole)) <= MAX_RECORD:
+            rows = self._decoder.block(whole)
+            unit = self._decoder.unit
+        if rows is None:
+            rows, faults = self._one_by_one(messages, values)
+            unit = 1
+            dead = [self._dead(offsets[number], faults[number], values[number]) for number in sorted(faults)]
+        if self._source.max_future is not None:
+            rows, ahead = self._not_ahead(messages, rows, unit, self._source.max_future)
+            if ahead:
+                dead += [self._dead(offsets[number], error, values[number]) for number, error in ahead]
+                dead.sort(key=lambda letter: letter.position)
+        first = offsets[0]
+        return Chunk(first, rows, dead, unit, None if offsets[-1] - first == len(offsets) - 1 else offsets)
+
+    def _one_by_one(
+        self, messages: list[Message], values: list[bytes | None]
+    ) -> tuple[list[Row | None], dict[int, UnfitError]]:
+        rows: list[Row | None] = [None] * len(values)
+        faults: dict[int, UnfitError] = {}
+        lines: list[bytes] = []
+        places: list[int] = []
+        for number, value in enumerate(values):
+            if value is None:
+                try:
+                    rows[number] = self._deleted(messages[number])
+                except UnfitError as error:
+                    faults[number] = error
+            elif len(value) > MAX_RECORD:
+                faults[number] = UnfitError("too_large", f"a record of more than {MAX_RECORD:,} bytes")
+            else:
+                lines.append(value)
+                places.append(number)
+        good, bad = self._decoder.lines(lines)
+        for place, row in zip(places, good, strict=True):
+            rows[place] = row
+        faults |= {places[number]: error for number, error in bad}
+        return rows, faults
+
+    def _deleted(self, message: Message) -> Row:
+        """A record without a value: in a topic of profiles, that the user of its key has no attributes any more."""
+        if self._source.kind != "profiles":
+            raise UnfitError("unparseable", "the record has no value (a tombstone): it only says something of profiles")
+        key = message.key()
+        try:
+            user_id = key.decode() if isinstance(key, bytes) else key
+        except UnicodeDecodeError:
+            raise UnfitError("unparseable", "the record has no value (a tombstone), and its key is not UTF-8") from None
+        if not user_id:
+            raise UnfitError("missing_field", "the record has no value (a tombstone), and no key that names the user")
+        return self._decoder.made({"user_id": user_id, "ts": message.timestamp()[1] * 1000})
+
+    def _not_ahead(
+        self, messages: list[Message], rows: Sequence[Row | None], unit: int, bound: Micros
+    ) -> tuple[Sequence[Row | None], list[tuple[int, UnfitError]]]:
+        """The rows, but none whose time is more than `bound` ahead of when the broker (or producer) recorded it."""
+        stamps = [message.timestamp() for message in messages]
+        newest = max((row.ts for row in rows if row is not None), default=None)
+        if newest is None or (newest * unit <= min(stamps)[1] * 1000 + bound and min(stamps)[0] != _NO_TIME):
+            return rows, []
+        kept = list(rows)
+        ahead: list[tuple[int, UnfitError]] = []
+        for number, (row, (kind, stamp)) in enumerate(zip(rows, stamps, strict=True)):
+            if row is None or kind == _NO_TIME or row.ts * unit <= stamp * 1000 + bound:
+                continue
+            kept[number] = None
+            told = f"`ts` is {isoformat(row.ts * unit)}, the record is of {isoformat(stamp * 1000)}"
+            ahead.append((number, UnfitError("in_future", f"{told}: more than `max_future` ahead")))
+        return kept, ahead
+
+    def _dead(self, offset: int, error: UnfitError, value: bytes | None) -> DeadLetter:
+        reason: Reason = error.reason
+        sample = (value or b"")[: 4 * _SAMPLE].decode(errors="replace")[:_SAMPLE]
+        return DeadLetter(self._source.name, self.name, offset, reason, error.detail, sample)

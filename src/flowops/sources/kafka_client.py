@@ -1,0 +1,393 @@
+"""The Kafka client of one topic in one process: what its partitions here share.
+
+One consumer fetches for all of them, in large batches, and puts what it got into an inbox each. A partition that waits
+(it is ahead of the others) is paused once its inbox is full. Beside it a thread asks now and then where the logs end,
+how many partitions there are, and commits positions for monitoring: the readers never wait for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from itertools import groupby
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # not in its `__all__`
+
+from flowops.core.records import Micros
+from flowops.errors import ConfigError, InputError, RunError
+from flowops.settings.kafka import refused_options
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from flowops.sources.kafka import KafkaSettings
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 10_000
+_FULL = 20_000  # messages in an inbox
+_FULL_BYTES = 16 << 20
+_WAIT = 10.0  # for a broker, when a run begins
+_ASK_EVERY = 0.3
+_PATIENCE = 3.0  # for an answer, while it runs
+_COMMIT_EVERY = 1.0
+_REFRESH = "topic.metadata.refresh.interval.ms"  # as often as the client itself, partitions are counted
+_REFRESH_MS = 30_000
+_UNANSWERED = 256  # questions for the end that are kept while a partition lags behind
+
+_TUNED: dict[str, Any] = {
+    "queued.min.messages": 50_000,
+    "queued.max.messages.kbytes": 32 * 1024,
+    "fetch.wait.max.ms": 100,
+    "reconnect.backoff.max.ms": 1_000,
+}
+"""What `options` may say otherwise."""
+
+_FIXED: dict[str, Any] = {
+    "allow.auto.create.topics": False,
+    "auto.offset.reset": "error",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_committed",
+}
+
+_partition_of = methodcaller("partition")
+
+
+class Inbox:
+    """What has been fetched of one partition and not been read: runs of messages, and ends of the log between them."""
+
+    def __init__(self, client: TopicClient, number: int) -> None:
+        self.number = number
+        self.asked: deque[tuple[Micros, int]] = deque(maxlen=_UNANSWERED)
+        """(instant, the end that was asked for then), oldest first."""
+        self.end: int | None = None
+        """The last of these ends."""
+        self.saved: int | None = None
+        """The offset to be shown as the group's."""
+        self.shown: int | None = None
+        self.paused = False
+        self._client = client
+        self._runs: deque[tuple[list[Message], int] | int] = deque()
+        self._begun = 0  # messages of the first run that have been taken
+        self._held = self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be fetched."""
+        return self._held > _FULL or self._bytes > _FULL_BYTES
+
+    @property
+    def is_low(self) -> bool:
+        """Whether more should be fetched again."""
+        return self._held < _FULL // 2 and self._bytes < _FULL_BYTES // 2
+
+    def put(self, messages: list[Message]) -> None:
+        """Add messages."""
+        size = sum(map(len, messages))
+        self._runs.append((messages, size))
+        self._held += len(messages)
+        self._bytes += size
+
+    def put_end(self, offset: int) -> None:
+        """The log ends here, for now."""
+        self._runs.append(offset)
+
+    def take(self, limit: int) -> list[Message] | int | None:
+        """Messages of about `limit` bytes, at least one; or the offset of an end; None: nothing is there."""
+        if not self._runs and not self._client.fetch(self):
+            return None
+        with self._client.lock:
+            return self._take(limit)
+
+    def _take(self, limit: int) -> list[Message] | int:
+        head = self._runs[0]
+        if isinstance(head, int):
+            self._runs.popleft()
+            return head
+        messages, size = head
+        count = max(1, limit * len(messages) // max(1, size))
+        taken = messages[self._begun : self._begun + count]
+        self._begun += len(taken)
+        self._held -= len(taken)
+        if self._begun == len(messages):
+            self._runs.popleft()
+            self._begun = 0
+            self._bytes -= size
+            if self.paused and self.is_low:
+                self._client.resume(self)
+        return taken
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+
+class TopicClient:
+    """Reads one topic. `watch`: it grows, so its ends and partitions are asked for again and again."""
+
+    def __init__(self, source: str, settings: KafkaSettings, *, watch: bool) -> None:
+        self.partition_count = 0
+        self._source = source
+        self._topic = settings.topic
+        self._brokers = ", ".join(settings.brokers)
+        self._watch = watch
+        self.lock = threading.RLock()
+        """Held while anything of the consumer or an inbox changes: the workers of a process may be threads."""
+        self._inboxes: dict[int, Inbox] = {}
+        self._consumer: Consumer | None = None
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self.is_lost = False
+        """Whether nobody answers."""
+        self._said = ""
+        options = settings.client_options() | {"error_cb": self._on_error}
+        self._options = _TUNED | {_REFRESH: _REFRESH_MS, "group.id": settings.group or "flowops"} | options | _FIXED
+        self._refresh = max(0.1, int(self._options[_REFRESH]) / 1000)
+        try:
+            self._admin = AdminClient(options)
+        except KafkaException as error:
+            raise refused_options(error, f"source `{source}`") from error
+
+    def ask_partitions(self) -> int | None:
+        """How many partitions the topic has; None: it does not exist. Raises ConfigError when no broker answers."""
+        self.partition_count = len(self._metadata(self._topic, _WAIT))
+        return self.partition_count or None
+
+    def topics(self) -> list[str]:
+        """The names of all topics that can be read."""
+        return sorted(name for name in self._all_topics() if not name.startswith("__"))
+
+    def ends(self, numbers: Iterable[int], timeout: float = _WAIT) -> dict[int, int]:
+        """Where the committed part of each partition ends now. Raises ConfigError when no broker answers."""
+        wanted = list(numbers)
+        ends = self._ask_ends(wanted, timeout)
+        if len(ends) < len(wanted):
+            raise self._unreachable("nobody tells where the topic ends")
+        return ends
+
+    def assign(self, number: int, offset: int) -> Inbox:
+        """Begin to fetch a partition from `offset` on."""
+        with self.lock:
+            consumer = self._consumer or self._connect()
+            inbox = self._inboxes[number] = Inbox(self, number)
+            consumer.incremental_assign([TopicPartition(self._topic, number, offset)])
+            if self._watch and self._thread is None:
+                self._thread = threading.Thread(target=self._keep_asking, name=f"kafka-{self._topic}", daemon=True)
+                self._thread.start()
+            return inbox
+
+    def unassign(self, number: int) -> None:
+        """Fetch a partition no more; with the last one the client is closed."""
+        with self.lock:
+            del self._inboxes[number]
+            consumer = self._consumer
+            if consumer is None:
+                return
+            if self._inboxes:
+                consumer.incremental_unassign([TopicPartition(self._topic, number)])
+                return
+            self._consumer = None
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
+            self._thread = None
+        consumer.close()
+
+    def fetch(self, inbox: Inbox) -> bool:
+        """Distribute what has arrived until the inbox has some of it, or nothing is left; whether it has."""
+        with self.lock:
+            while not inbox:
+                messages = self._consumer.consume(_BATCH, 0) if self._consumer is not None else []
+                if not messages:
+                    return False
+                self._distribute(messages)
+        return True
+
+    def resume(self, inbox: Inbox) -> None:
+        """Fetch for the inbox again."""
+        with self.lock:
+            inbox.paused = False
+            if self._consumer is not None:
+                self._consumer.resume([TopicPartition(self._topic, inbox.number)])
+
+    def _connect(self) -> Consumer:
+        try:
+            self._consumer = Consumer(self._options)
+        except KafkaException as error:
+            raise refused_options(error, f"source `{self._source}`") from error
+        self._over.clear()
+        return self._consumer
+
+    def _distribute(self, messages: list[Message]) -> None:
+        odd = any([message.error() for message in messages])  # noqa: C419 - a generator takes twice as long
+        for number, group in groupby(messages, _partition_of):
+            inbox = self._inboxes.get(number)
+            if inbox is None:
+                for message in group if odd else ():
+                    self._on_error(message.error())
+                continue
+            if odd:
+                self._put_odd(inbox, group)
+            else:
+                inbox.put(list(group))
+            if inbox.is_full and not inbox.paused and self._consumer is not None:
+                self._consumer.pause([TopicPartition(self._topic, number)])
+                inbox.paused = True
+        if not odd and not self._watch:
+            self._found()
+
+    def _put_odd(self, inbox: Inbox, messages: Iterable[Message]) -> None:
+        """As `Inbox.put`, where some may tell of an end or an error."""
+        run: list[Message] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                run.append(message)
+                continue
+            if run:
+                inbox.put(run)
+                run = []
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                inbox.put_end(message.offset() or 0)
+            else:
+                self._on_message_error(message, error)
+        if run:
+            inbox.put(run)
+
+    def _on_message_error(self, message: Message, error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+            raise self._gone(message)
+        if error.fatal() or error.code() in (
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError._BAD_MSG,  # noqa: SLF001
+            KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        ):
+            raise RunError(
+                f"source `{self._source}`: {self._topic}[{message.partition()}] cannot be read: {error.str()}. The"
+                " state is kept: the same command goes on from the last epoch."
+            )
+        self._on_error(error)
+
+    def _gone(self, message: Message) -> InputError:
+        name = f"{self._topic}[{message.partition()}]"
+        there = ""
+        if self._consumer is not None:
+            with contextlib.suppress(KafkaException):
+                place = TopicPartition(self._topic, message.partition() or 0)
+                low, high = self._consumer.get_watermark_offsets(place, timeout=5)
+                there = f" (it has {low} to {high - 1})" if high > low else " (it is empty)"
+        return InputError(
+            f"source `{self._source}`: {name} has no record at offset {message.offset()} any more, where reading goes"
+            f" on{there}. Retention removed what was not read yet, or the topic was made anew: what is missing cannot"
+            " be known\n  try: bring the records back, or begin anew with what there is (`--fresh`)"
+        )
+
+    # How the broker does
+
+    def _on_error(self, error: KafkaError | None) -> None:
+        if error is None:
+            return
+        self._said = error.str()
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._watch:  # noqa: SLF001
+            self._lost()  # else the thread notices: what has been fetched before would speak against it
+
+    def _lost(self) -> None:
+        if not self.is_lost:
+            self.is_lost = True
+            fields = {"source": self._source, "reason": self._said or "no answer"}
+            _log.warning("source waits for Kafka", extra={"fields": fields})
+
+    def _found(self) -> None:
+        if self.is_lost:
+            self.is_lost = False
+            _log.warning("source goes on", extra={"fields": {"source": self._source}})
+
+    def _unreachable(self, error: KafkaException | str) -> ConfigError:
+        self._admin.poll(0)  # lets it say why
+        reason = self._said or (error if isinstance(error, str) else error.args[0].str())
+        return ConfigError(
+            f"source `{self._source}`: no Kafka broker answers at {self._brokers} within {_WAIT:g} s ({reason})\n"
+            "  try: check `brokers`, and `security.protocol` and the like under `options`"
+        )
+
+    def _metadata(self, topic: str, timeout: float) -> list[int]:
+        try:
+            found = self._admin.list_topics(topic, timeout=timeout).topics[topic]
+        except KafkaException as error:
+            raise self._unreachable(error) from error
+        if found.error is not None and found.error.code() not in (
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError.LEADER_NOT_AVAILABLE,
+        ):
+            raise ConfigError(f"source `{self._source}`: the topic `{topic}` cannot be read: {found.error.str()}")
+        return sorted(found.partitions)
+
+    def _all_topics(self) -> list[str]:
+        try:
+            return list(self._admin.list_topics(timeout=_WAIT).topics)
+        except KafkaException as error:
+            raise self._unreachable(error) from error
+
+    # Beside the readers
+
+    def _ask_ends(self, numbers: Iterable[int], timeout: float) -> dict[int, int]:
+        """The ends of those partitions of which somebody answered."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(self._topic, number): latest for number in numbers}
+        if not wanted:
+            return {}
+        answers = self._admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout
+        )
+        ends: dict[int, int] = {}
+        for place, answer in answers.items():
+            with contextlib.suppress(KafkaException, TimeoutError):
+                ends[place.partition] = answer.result(timeout + 1).offset
+        # Of a broker that goes away while it is asked the client gives an invalid offset, and no error.
+        return {number: end for number, end in ends.items() if end >= 0}
+
+    def _keep_asking(self) -> None:
+        counted = shown = time.monotonic()
+        while not self._over.wait(_ASK_EVERY):
+            instant = time.time_ns() // 1000
+            inboxes = dict(self._inboxes)
+            ends = self._ask_ends(inboxes, _PATIENCE)
+            for number, end in ends.items():
+                inboxes[number].asked.append((instant, end))
+                inboxes[number].end = end
+            if len(ends) < len(inboxes):
+                self._lost()
+                with contextlib.suppress(KafkaException):  # who leads may have changed: the question goes there
+                    self._admin.list_topics(self._topic, timeout=_PATIENCE)
+                continue
+            self._found()
+            now = time.monotonic()
+            if now - counted >= self._refresh:
+                counted = now
+                with contextlib.suppress(ConfigError):  # it will be asked again
+                    self.partition_count = max(self.partition_count, len(self._metadata(self._topic, _WAIT)))
+            if now - shown >= _COMMIT_EVERY:
+                shown = now
+                self._show_positions(inboxes)
+
+    def _show_positions(self, inboxes: dict[int, Inbox]) -> None:
+        moved = [inbox for inbox in inboxes.values() if inbox.saved is not None and inbox.saved != inbox.shown]
+        consumer = self._consumer
+        if not moved or consumer is None:
+            return
+        places = [TopicPartition(self._topic, inbox.number, inbox.saved or 0) for inbox in moved]
+        try:
+            consumer.commit(offsets=places, asynchronous=True)
+        except (KafkaException, RuntimeError) as error:  # nothing but what others see depends on it
+            _log.debug("positions of %s were not committed: %s", self._topic, error)
+            return
+        for inbox in moved:
+            inbox.shown = inbox.saved
