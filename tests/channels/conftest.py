@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from channels.receivers import (
     WebhookReceiver,
 )
 from flowops.channels import CHANNELS, Network
+from flowops.streaming.log import line
 from servers.kafka import Broker
 from servers.redis import RedisServer
 from servers.skip import running
@@ -72,6 +75,23 @@ def frail(request: pytest.FixtureRequest) -> Iterator[Receiver]:
         found = _receiver(request.param, request, own=True, stack=stack)
         yield found
         found.close()
+
+
+@pytest.fixture
+def said() -> Iterator[Callable[[], str]]:
+    """What the log of a run says, from here on."""
+    lines: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            when = datetime.fromtimestamp(record.created, UTC)
+            lines.append(line(when, record.levelname, record.getMessage(), getattr(record, "fields", {})))
+
+    keeper = Keeper()
+    logger = logging.getLogger("flowops")
+    logger.addHandler(keeper)
+    yield lambda: "\n".join(lines)
+    logger.removeHandler(keeper)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class Desk:
         self.local = isinstance(CHANNELS[self.job.config.channels["push"].type], Local)
         self.folder.begin_pace(writers=not self.local)
         self.pace = Pace(self.folder.pace)
-        self._delivery = Delivery(self.job, self.folder)
+        self._delivery = Delivery(self.job, self.folder, None, durable=False)
         parts = self._delivery.list_parts()
         self._writers = [
             self._delivery.build_part("deliver", part, state)

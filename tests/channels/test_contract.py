@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import pytest
 
 from channels.desk import PLAN, Desk, command, write_channel
 from channels.receivers import Receiver
@@ -47,22 +44,21 @@ def test_what_is_sent_arrives_once_whole_and_in_the_order_of_each_user(receiver:
 
 
 def test_a_server_that_is_gone_is_waited_for_and_nothing_is_lost_or_sent_twice(
-    frail: Receiver, desk: MakeDesk, caplog: pytest.LogCaptureFixture
+    frail: Receiver, desk: MakeDesk, said: Callable[[], str]
 ) -> None:
     """The dataflow goes on meanwhile; the operator is told once that messages wait, and that they go on."""
     writers = desk(frail)
     writers.send(command(number) for number in range(40))
     writers.settle()
     frail.go()
-    with caplog.at_level(logging.WARNING, "flowops.deliver"):
-        writers.send(command(number) for number in range(40, 80))
-        writers.wait(lambda: "wait, and are tried again" in caplog.text)
-        assert writers.pace.waiting() == 40
-        writers.save()
-        frail.come()
-        writers.settle(90)
-        assert numbers(frail) == once(80)
-        writers.wait(lambda: "takes messages again" in caplog.text)
+    writers.send(command(number) for number in range(40, 80))
+    writers.wait(lambda: 'event="messages wait" channel=push reason=' in said())
+    assert writers.pace.waiting() == 40
+    writers.save()
+    frail.come()
+    writers.settle(90)
+    assert numbers(frail) == once(80)
+    writers.wait(lambda: 'event="messages go on" channel=push after=' in said())
 
 
 def test_after_a_crash_what_was_in_flight_arrives_and_what_had_arrived_does_not_again(

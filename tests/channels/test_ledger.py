@@ -93,7 +93,7 @@ def test_engines_that_share_a_ledger_in_redis_send_a_message_once(
 
 
 def test_a_ledger_that_is_gone_is_waited_for(
-    desk: Callable[..., Desk], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    desk: Callable[..., Desk], tmp_path: Path, said: Callable[[], str]
 ) -> None:
     """Nothing is sent of which it could not be known that it was sent before."""
     server = RedisServer(appendonly=True)
@@ -104,7 +104,7 @@ def test_a_ledger_that_is_gone_is_waited_for(
         writers = desk()
         server.stop()
         writers.send([command(1), command(2)])
-        writers.wait(lambda: "the ledger: " in caplog.text)
+        writers.wait(lambda: "the ledger: " in said())
         assert endpoint.requests == []
         server.start()
         writers.settle()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,21 +14,21 @@ from servers.skip import running
 MakeDesk = Callable[..., Desk]
 
 
-def test_a_server_that_is_full_is_waited_for(desk: MakeDesk, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_full_is_waited_for(desk: MakeDesk, tmp_path: Path, said: Callable[[], str]) -> None:
     """`maxmemory` reached: nothing is added, the operator is told, and when there is room it goes on."""
     with running(RedisServer(maxmemory="3mb")) as server, server.client() as client:
         write_channel(tmp_path, {"type": "redis", "url": server.url, "stream": "push", "receipts": "assumed"})
         writers = desk()
         number = 0
-        with caplog.at_level(logging.WARNING, "flowops.deliver"):
-            while "used memory > 'maxmemory'" not in caplog.text and number < 20_000:
-                writers.send([command(each) for each in range(number, number + 200)])
-                number += 200
-            writers.wait(lambda: "used memory > 'maxmemory'" in caplog.text)
-            assert writers.pace.waiting() > 0
-            client.config_set("maxmemory", "64mb")
-            writers.settle()
-        assert "takes messages again" in caplog.text
+        full = "used memory > 'maxmemory'"
+        while full not in said() and number < 20_000:
+            writers.send([command(each) for each in range(number, number + 200)])
+            number += 200
+        writers.wait(lambda: full in said())
+        assert writers.pace.waiting() > 0
+        client.config_set("maxmemory", "64mb")
+        writers.settle()
+        assert 'event="messages go on"' in said()
         added = [entry[b"dispatch_id"].decode() for _, entry in client.xrange("push")]
         assert sorted(added) == sorted(command(each).dispatch_id for each in range(number))
 
@@ -47,7 +46,7 @@ def test_a_stream_is_kept_to_about_its_length(
 
 
 def test_a_password_comes_from_the_environment_and_a_wrong_one_is_waited_out(
-    desk: MakeDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    desk: MakeDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
 ) -> None:
     with running(RedisServer(password="pass-of-redis")) as server:
         url = f"redis://127.0.0.1:{server.ports[0]}/0"
@@ -62,9 +61,8 @@ def test_a_password_comes_from_the_environment_and_a_wrong_one_is_waited_out(
         monkeypatch.setenv("REDIS_PASSWORD", "wr0ng-one")
         wrong = desk()
         wrong.send([command(1)])
-        with caplog.at_level(logging.DEBUG):
-            wrong.wait(lambda: "tried again" in caplog.text)
-        assert "wr0ng-one" not in caplog.text
+        wrong.wait(lambda: "messages wait" in said())
+        assert "wr0ng-one" not in said()
         wrong.close()
         monkeypatch.setenv("REDIS_PASSWORD", "pass-of-redis")
         right = desk()

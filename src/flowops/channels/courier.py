@@ -309,14 +309,18 @@ class Courier:
     def _say_silent(self, why: str) -> None:
         if self._silent_since is None:
             self._silent_since = time.monotonic()
-            _log.warning("channel %s: %s; its messages wait, and are tried again", self._name, why)
+            self._say("messages wait", reason=why)
 
     def _speak_again(self) -> None:
         self._failures = 0
         if self._silent_since is not None:
             silent = time.monotonic() - self._silent_since
             self._silent_since = None
-            _log.warning("channel %s takes messages again, after %.0f s", self._name, silent)
+            self._say("messages go on", after=f"{silent:.0f}s")
+
+    def _say(self, event: str, **fields: object) -> None:
+        """In the log of the run: what happened, and the fields that it is told with."""
+        _log.warning(event, extra={"fields": {"channel": self._name, **fields}})
 
     def _count(self, change: int) -> None:
         """Change how many commands wait; the caller holds the lock."""
@@ -334,7 +338,7 @@ class Courier:
             if lasting:
                 self._ledger.record(lasting)
         except Unavailable as error:
-            _log.warning("channel %s: %s; %d answers are not remembered", self._name, error, len(lasting))
+            self._say("answers are not remembered", reason=error, count=len(lasting))
         self._ledger.close()
 
 

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from flowops.channels.courier import Courier
 from flowops.channels.file import FileOutlet
+from flowops.channels.ledger.sqlite import SqliteLedger
 from flowops.streaming import readers, sinks, statefolder, statelog
 from flowops.streaming.statelog import StateLog
 from flowops.warehouse import outcomes
@@ -83,6 +85,9 @@ def install(point: str, nth: int) -> None:
         "reader-snapshot": (readers._Reader, "snapshot", before),
         "deliver-torn": (FileOutlet, "write", torn_write),
         "deliver-snapshot": (FileOutlet, "position", before),
+        "sent-unrecorded": (SqliteLedger, "record", before, lambda _, answers: bool(answers)),
+        "recorded-uncollected": (SqliteLedger, "record", after, lambda _, answers: bool(answers)),
+        "collected-unsaved": (Courier, "collect", after, lambda courier: bool(courier._outbox)),
         "seal-before": (path, "rename", before, renamed(".open")),
         "seal-after": (path, "rename", after, renamed(".open")),
         "merge-before": (path, "rename", before, renamed(".merging")),
