@@ -38,10 +38,13 @@ def test_what_a_writer_that_died_left_open_is_aborted_and_sent_again(
     assert sorted(each.dispatch_id for each in receiver.arrived()) == sorted(each.dispatch_id for each in commands)
 
 
-def test_a_second_engine_takes_over_and_the_first_one_says_so(receiver: KafkaReceiver, desk: MakeDesk) -> None:
+def test_a_second_engine_takes_over_and_the_first_one_says_so(
+    receiver: KafkaReceiver, desk: MakeDesk, tmp_path: Path
+) -> None:
     first = desk(receiver)
     first.send([command(1)])
     first.settle()
+    write_channel(tmp_path, receiver.channel, more="state: .other\n")
     second = desk()
     second.send([command(2, "u1")])
     second.settle()

@@ -47,6 +47,7 @@ def test_what_was_answered_is_known_also_when_it_is_opened_again(ledger: Open) -
     many = [(f"d{number}", ACCEPTED) for number in range(1200)]
     assert first.known([name for name, _ in many]) == {}
     first.record([*many, ("bad", FAILED)])
+    first.close()
     second = ledger(3600 * SECOND)
     assert second.known([*(name for name, _ in many), "bad", "other"]) == {**dict(many), "bad": FAILED}
 
@@ -61,6 +62,7 @@ def test_the_first_answer_stays(ledger: Open) -> None:
 def test_what_is_older_than_it_keeps_is_forgotten(ledger: Open) -> None:
     opened = ledger(SECOND // 5)
     opened.record([("d1", ACCEPTED)])
+    opened.close()
     time.sleep(0.4)
     again = ledger(SECOND // 5)
     again.record([("d2", ACCEPTED)])

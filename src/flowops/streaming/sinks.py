@@ -138,7 +138,7 @@ class _Network:
             self._couriers[name] = Courier(
                 name,
                 kind.open(settings, place),
-                open_ledger(ledger, state.ledger, place),
+                open_ledger(ledger, state.ledger, place, durable=durable),
                 self._held_until,
                 known.get(name),
                 partial(self._count, name),

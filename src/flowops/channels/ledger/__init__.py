@@ -40,8 +40,11 @@ class Ledger(Protocol):
         """Give everything back."""
 
 
-def open_ledger(settings: LedgerSettings, folder: Path, place: Place) -> Ledger:
-    """The ledger of a writer for a channel; `folder` is where the state folder keeps those of SQLite."""
+def open_ledger(settings: LedgerSettings, folder: Path, place: Place, *, durable: bool = False) -> Ledger:
+    """The ledger of a writer for a channel; `folder` is where the state folder keeps those of SQLite.
+
+    `durable`: an answer is on the disk before it counts.
+    """
     if settings.redis is not None:
         return RedisLedger(settings.redis, place.project, place.keep)
-    return SqliteLedger(folder / f"{place.channel}-{place.writer}.sqlite3", place.keep)
+    return SqliteLedger(folder / f"{place.channel}-{place.writer}.sqlite3", place.keep, durable=durable)

@@ -1,7 +1,8 @@
 """The ledger in the state folder: a file of SQLite for each writer and channel, so that none waits for another's lock.
 
 Written ahead (WAL) and not synced with every answer: a process that dies loses nothing, a machine that loses power may
-forget the last answers.
+forget the last answers; a `durable` one waits for the disk. Locked as a whole, which needs no memory shared with other
+processes: so the folder may lie on a disk that several hosts share.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ _AT_ONCE = 500  # of the placeholders that SQLite takes in one statement
 class SqliteLedger:
     """The file at `path`; answers older than `keep` microseconds are forgotten."""
 
-    def __init__(self, path: Path, keep: Micros) -> None:
+    def __init__(self, path: Path, keep: Micros, *, durable: bool = False) -> None:
         self._path = path
         self._keep = keep
         self._forget_at = 0.0
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._connection.execute("pragma locking_mode = exclusive")
             self._connection.execute("pragma journal_mode = wal")
-            self._connection.execute("pragma synchronous = normal")
+            self._connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
             self._connection.execute(
                 "create table if not exists answers (dispatch_id text primary key, receipt text not null, detail text,"
                 " at integer not null) without rowid"
