@@ -22,7 +22,7 @@ from flowops.streaming import peers
 from flowops.streaming.pace import Pace
 from flowops.streaming.peers import Message, Mirror, Peers
 from flowops.streaming.settings import Settings
-from flowops.streaming.statelog import ShardLog
+from flowops.streaming.statelog import StateLog
 
 READ = 'flowops_records_read_total{kind="events",source="web"}'
 UNTIL = "2026-01-01"
@@ -245,7 +245,7 @@ def test_what_several_hosts_save_is_on_the_disk(tmp_path: Path, monkeypatch: pyt
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     for durable, expected in ((False, 0), (True, 2)):
-        with contextlib.closing(ShardLog(tmp_path, 1, durable=durable)) as log:
+        with contextlib.closing(StateLog(tmp_path, 1, durable=durable)) as log:
             log.append(b"frame")
             log.rewrite(b"frame")
         assert len(synced) == expected
