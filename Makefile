@@ -13,7 +13,7 @@ help:
 	@echo "make demo    a year of real purchases through three plans, to a table, a plot and a DuckDB file"
 	@echo "make test    all tests, on real servers where they are to be had"
 	@echo "make servers fetch what starts these: Kafka and Redis, and the Java that Kafka needs; make test does it too"
-	@echo "make chaos   fifty kills of a run for each channel over the network (a quarter of an hour)"
+	@echo "make chaos   hundreds of kills of live runs, their brokers and their providers (three quarters of an hour)"
 	@echo "make lint    ruff, mypy, import-linter, and flowops lint over the example plans"
 	@echo "make bench   the benchmarks of docs/performance.md (ARGS=... goes to benchmarks/run.py)"
 	@echo "make docs    write the generated pages of docs/ anew"
@@ -53,6 +53,7 @@ test: servers
 
 chaos: servers
 	@FLOWOPS_KILLS=50 $(BIN)/python -m pytest tests/channels/test_run.py -k killed --timeout 1800 $(ARGS)
+	@FLOWOPS_CHAOS=200 $(BIN)/python -m pytest tests/streaming/test_chaos.py $(ARGS)
 
 lint: $(READY)
 	@echo "== ruff check";          $(BIN)/ruff check --quiet .
