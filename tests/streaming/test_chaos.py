@@ -38,8 +38,8 @@ BOUND = 90
 PLANS = {
     "reminder": """\
 plan: reminder
-trigger: {event: product_view, where: category = 'c3', without: order, within: 10s}
-caps: [{at_most: 2, per: 24h}]
+trigger: {event: product_view, where: category = 'c3', without: order, within: 2s}
+caps: [{at_most: 5, per: 24h}]
 experiment: {name: copy, holdout: 10%}
 send: {channel: push, content: {title: T, body: "{{ product_view.sku }}"}}
 goals: [{goal: ordered, event: order, within: 5m, value: amount}]
@@ -149,8 +149,7 @@ def test_no_kill_of_anything_loses_a_message_or_sends_one_twice(tmp_path: Path) 
             "sms": Counter(each.dispatch_id for each in sms.arrived()),
             **outcomes(folder),
         }
-    assert sum(expected["push"].values()) > EVENTS // 100
-    assert sum(expected["sms"].values()) > EVENTS // 1000
+    assert min(len(rows) for rows in expected.values()) > EVENTS // 1000
     for name in expected:
         assert found[name] - expected[name] == Counter(), f"{name}: more than there should be"
         assert expected[name] - found[name] == Counter(), f"{name}: less than there should be"
@@ -176,7 +175,9 @@ def replayed(folder: Path, first: int) -> dict[str, Counter[object]]:
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(first / 1000 + SECONDS + 3600))
     replay(folder, "--until", until)
     sent = {
-        name: Counter(json.loads(line)["dispatch_id"] for line in (folder / "out" / f"{name}.jsonl").open("rb"))
+        name: Counter(
+            json.loads(line)["dispatch_id"] for line in (folder / "out" / f"{name}.jsonl").read_bytes().splitlines()
+        )
         for name in ("push", "sms")
     }
     return {**sent, **outcomes(folder)}
