@@ -28,6 +28,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PANICKED = 4
 """Exit code of a worker whose runtime failed: the first to fail, or one that lost the others."""
 
+_UNSAID = (PANICKED, -signal.SIGABRT)
+"""How a worker ends that gives no reason of its own; the runtime aborts where it fails again while it unwinds."""
+
 _TICK = 0.1
 _GRACE = 1.0
 _PEERS = 10.0
@@ -212,7 +215,7 @@ def _failure(
 ) -> RunError | ConfigError:
     """Why the workers ended: one that was killed or gave a reason, rather than one that only lost the others."""
     end = time.monotonic() + _GRACE
-    while all(worker.poll() in (None, 0, PANICKED) for worker in workers) and time.monotonic() < end:
+    while all(worker.poll() in (None, 0, *_UNSAID) for worker in workers) and time.monotonic() < end:
         time.sleep(_TICK / 10)
     codes = [worker.poll() for worker in workers]
     _kill_all(workers)
@@ -247,7 +250,7 @@ def _failure(
 def _blame(code: int | None) -> int:
     if not code:
         return 0
-    return 1 if code == PANICKED else 2
+    return 1 if code in _UNSAID else 2
 
 
 def _kill_all(workers: list[subprocess.Popen[bytes]]) -> None:
