@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from project import command, outcomes, write_events, write_project
+from project import command, outcomes, slowly, write_events, write_project
 
 READER = """
 import json, sys, time
@@ -45,7 +46,8 @@ def test_three_readers_see_whole_epochs_of_a_running_engine(tmp_path: Path) -> N
     asked = [sys.executable, "-c", READER, str(path), str(stop)]
     readers = [subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     try:
-        done = subprocess.run(command(folder, "--epoch", "0.2"), capture_output=True, timeout=240, check=False)
+        env = {**os.environ, **slowly(0.002)}  # so that it lasts for some publications
+        done = subprocess.run(command(folder, "--epoch", "0.2"), capture_output=True, timeout=240, check=False, env=env)
     finally:
         stop.touch()
         said = [reader.communicate(timeout=60) for reader in readers]
