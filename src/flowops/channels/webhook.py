@@ -118,7 +118,8 @@ class WebhookSender:
         except (ValueError, UnicodeError, OSError) as error:  # its words may hold a header's value
             raise ConfigError(
                 f"the channel {place.channel}: a header cannot be sent, or the environment names a proxy or"
-                f" certificates that cannot be used ({type(error).__name__})"
+                f" certificates that cannot be used ({type(error).__name__})\n  try: check `headers`, HTTPS_PROXY and"
+                " SSL_CERT_FILE"
             ) from None
         self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix=f"{place.channel}-{place.writer}")
 

@@ -168,8 +168,8 @@ class _Network:
                 self._journal.append(telling, now)
             self._flight.land(command.dispatch_id for command, _ in answered)
             if answered and self._meter is not None:
-                for receipt, count in Counter(answer.receipt for _, answer in answered).items():
-                    self._meter.add(DISPATCHES, count, name, receipt or "accepted")
+                for receipt, count in Counter(str(answer.receipt) for _, answer in answered).items():
+                    self._meter.add(DISPATCHES, count, name, receipt)
                 self._measure_flight(name, -len(answered))
         return positions
 
