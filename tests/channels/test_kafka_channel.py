@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from confluent_kafka import Producer
 
 from channels.desk import Desk, command, write_channel
 from channels.receivers import KafkaReceiver
+from flowops.channels.base import WRITERS
+from flowops.core.records import shard_of
 from flowops.errors import RunError
 from servers.kafka import Broker
 
@@ -35,6 +38,31 @@ def test_what_a_writer_that_died_left_open_is_aborted_and_sent_again(
     writers = desk(receiver)
     writers.send(commands)
     writers.settle()
+    assert sorted(each.dispatch_id for each in receiver.arrived()) == sorted(each.dispatch_id for each in commands)
+
+
+def test_what_was_sent_behind_an_open_transaction_of_another_writer_is_found(
+    receiver: KafkaReceiver, kafka_broker: Broker, unique_name: str, desk: MakeDesk, tmp_path: Path
+) -> None:
+    """No epoch was committed, so the topic is read from a time on; a broker tells no committed place behind it."""
+    users = [user for user in (f"u{number}" for number in range(100)) if shard_of(user) % WRITERS == 0][:12]
+    commands = [command(number, user) for number, user in enumerate(users)]
+    first = desk(receiver)
+    first.send(commands[:1])
+    first.settle()
+    other = Producer(kafka_broker.client_config | {"transactional.id": f"{unique_name}-other", "log_level": 0})
+    other.init_transactions(15)
+    other.begin_transaction()
+    for partition in range(3):
+        other.produce(unique_name, b"{}", partition=partition, headers={"dispatch_id": "of another"})
+    other.flush(15)
+    first.send(commands[1:])
+    first.settle()
+    write_channel(tmp_path, receiver.channel, more="state: .lost\n")
+    second = desk()
+    second.send(commands)
+    threading.Timer(1.0, other.abort_transaction).start()
+    second.settle()
     assert sorted(each.dispatch_id for each in receiver.arrived()) == sorted(each.dispatch_id for each in commands)
 
 

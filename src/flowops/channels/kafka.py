@@ -166,9 +166,9 @@ class KafkaSender:
         The end is that of everything written, and reading goes on until it is reached: a transaction of another writer
         that stands open in between holds up who reads committed, until it is taken over or times out.
         """
-        from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition  # noqa: PLC0415
+        from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition  # noqa: PLC0415
 
-        ends = self._ends()
+        begins, ends = self._bounds(position)
         consumer = Consumer(
             {
                 **self._options,
@@ -181,13 +181,7 @@ class KafkaSender:
         )
         found: list[str] = []
         try:
-            if position is None:
-                since = (self._begun - _SKEW) // 1000
-                wanted = [TopicPartition(self._topic, partition, since) for partition in ends]
-                begins = {each.partition: each.offset for each in consumer.offsets_for_times(wanted, timeout=_ANSWER)}
-            else:
-                begins = {partition: position.get(partition, 0) for partition in ends}
-            open_ = {p for p, end in ends.items() if begins[p] != OFFSET_END and begins[p] < end}
+            open_ = {partition for partition, end in ends.items() if begins[partition] < end}
             consumer.assign([TopicPartition(self._topic, p, begins[p]) for p in open_])
             give_up = time.monotonic() + _SCAN
             while open_:
@@ -211,22 +205,39 @@ class KafkaSender:
             consumer.close()
         return found, ends
 
-    def _ends(self) -> Positions:
-        from confluent_kafka import IsolationLevel, KafkaException, TopicPartition  # noqa: PLC0415
-        from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # noqa: PLC0415
+    def _bounds(self, position: Positions | None) -> tuple[Positions, Positions]:
+        """By partition, where to read from and where the topic ends.
+
+        Both are asked of all that is written: of what is committed, a broker tells no place behind a transaction that
+        stands open, as those of other writers may that died and are not taken over yet.
+        """
+        from confluent_kafka import KafkaException  # noqa: PLC0415
+        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # noqa: PLC0415
 
         if self._producer is None:
             raise Unavailable("not connected")
         about = self._producer.list_topics(self._topic, timeout=_ANSWER).topics[self._topic]
         if about.error is not None:
             raise KafkaException(about.error)
-        wanted = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in about.partitions}  # type: ignore[no-untyped-call]
+        ends = self._offsets(list(about.partitions), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        if position is not None:
+            return {partition: position.get(partition, 0) for partition in ends}, ends
+        since = OffsetSpec.for_timestamp(max(0, (self._begun - _SKEW) // 1000))
+        begins = self._offsets(list(ends), since)
+        return {partition: ends[partition] if begin < 0 else begin for partition, begin in begins.items()}, ends
+
+    def _offsets(self, partitions: Sequence[int], spec: Any) -> Positions:
+        """The offset of each that the spec asks for; negative if there is none."""
+        from confluent_kafka import IsolationLevel, TopicPartition  # noqa: PLC0415
+        from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+
         admin = AdminClient(self._options)  # kept: with the client, the answers would go
+        wanted = {TopicPartition(self._topic, partition): spec for partition in partitions}
         asked = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_ANSWER)
         try:
             return {each.partition: future.result(_ANSWER + 1).offset for each, future in asked.items()}
         except TimeoutError as error:
-            raise Unavailable(f"nobody says where the topic {self._topic} ends") from error
+            raise Unavailable(f"nobody says the offsets of the topic {self._topic}") from error
 
     @staticmethod
     def _permanent() -> frozenset[int]:

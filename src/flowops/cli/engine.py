@@ -21,7 +21,7 @@ from flowops.streaming.failures import own_streams
 from flowops.streaming.job import Job, load_job
 from flowops.streaming.progress import Progress
 from flowops.streaming.settings import Settings, Watch
-from flowops.warehouse.outcomes import connect
+from flowops.warehouse.outcomes import connect, published
 from flowops.warehouse.summary import Summary, summary
 
 
@@ -81,6 +81,7 @@ def _line(progress: Progress, zone: Zone) -> str:
 
 def _summary(job: Job, ended: Ended) -> dict[str, Any]:
     progress = ended.progress
+    totals = _sums(job)
     return {
         "status": ended.status,
         "resumed": ended.resumed,
@@ -91,7 +92,7 @@ def _summary(job: Job, ended: Ended) -> dict[str, Any]:
         "live_users": progress.live_users,
         "snapshot_seconds": round(progress.snapshot_seconds, 3),
         "warehouse": str(job.config.warehouse / "outcomes.duckdb"),
-        "totals": _sums(job)._asdict(),
+        "totals": None if totals is None else totals._asdict(),
     }
 
 
@@ -108,18 +109,24 @@ def _print(job: Job, ended: Ended, mode: str) -> None:
             f" {progress.seconds:.1f} s ({progress.rate:,.0f}/s){until}."
         )
     found = _sums(job)
-    console.print(
-        f"{found.triggers:,} triggers, {found.dispatches:,} messages dispatched, {found.losses:,} lost,"
-        f" {found.pending:,} pending; {found.late:,} late records, {found.dead_letters:,} dead letters."
-    )
-    console.print(f"Outcomes: {job.config.warehouse / 'outcomes.duckdb'}")
+    if found is None:
+        console.print("No outcomes are published yet.")
+    else:
+        console.print(
+            f"{found.triggers:,} triggers, {found.dispatches:,} messages dispatched, {found.losses:,} lost,"
+            f" {found.pending:,} pending; {found.late:,} late records, {found.dead_letters:,} dead letters."
+        )
+        console.print(f"Outcomes: {job.config.warehouse / 'outcomes.duckdb'}")
     if ended.status == "stopped":
         console.print(f"The same command goes on from here: flowops {mode}")
     else:
         console.print("See them with `flowops report`.")
 
 
-def _sums(job: Job) -> Summary:
+def _sums(job: Job) -> Summary | None:
+    """None where nothing is published: of several hosts, only one writes, perhaps later."""
+    if not published(job.config.warehouse):
+        return None
     with connect(job.config.warehouse) as connection:
         return summary(connection)
 

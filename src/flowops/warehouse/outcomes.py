@@ -42,6 +42,11 @@ def publish(folder: Path, upto: int) -> None:
         new.replace(folder / FILE)
 
 
+def published(folder: Path) -> bool:
+    """Whether there is anything to connect to."""
+    return (folder / FILE).is_file()
+
+
 def connect(folder: Path, zone: str = "UTC") -> duckdb.DuckDBPyConnection:
     """A read-only connection to what was last published; times are shown in `zone`.
 
@@ -49,15 +54,15 @@ def connect(folder: Path, zone: str = "UTC") -> duckdb.DuckDBPyConnection:
     Raises ConfigError where nothing has been published yet.
     """
     file = folder.resolve() / FILE
-    if not file.is_file():
+    if not published(folder):
         raise ConfigError(f"{file}: no outcomes yet; `flowops replay` or `flowops run` makes them")
     try:
         connection = duckdb.connect(str(file), read_only=True)
-        published = connection.execute("select folder, segments from published").fetchone()
-        if published is not None and published[0] != str(file.parent):
+        row = connection.execute("select folder, segments from published").fetchone()
+        if row is not None and row[0] != str(file.parent):
             connection.close()
             connection = duckdb.connect()
-            _create_views(connection, file.parent, published[1])
+            _create_views(connection, file.parent, row[1])
         connection.execute(f"set TimeZone = {quote(zone)}")
     except duckdb.Error as error:
         raise ConfigError(f"{file} cannot be read: {error}; the next epoch of a run writes it anew") from error
