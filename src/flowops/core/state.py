@@ -15,7 +15,7 @@ import msgspec
 from flowops.core.records import Micros, Record
 from flowops.core.timers import NEVER
 
-FORMAT = 2
+FORMAT = 3
 """Number of the state format: raise it when anything in this module changes what is written."""
 
 OPEN_USERS = 2048
@@ -28,7 +28,7 @@ KINDS = ("wait", "delay", "held")
 
 
 class Instance(msgspec.Struct, array_like=True, gc=False):
-    """A trigger under way: waiting for an absence, delayed, or held in quiet hours (`kind`)."""
+    """A trigger under way: its matcher's (`wait`), fired and delayed, or held in quiet hours (`kind`)."""
 
     kind: int
     plan: int
@@ -38,7 +38,7 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     attempt: int  # decisions made so far
     key: str | None
     evidence: tuple[str, ...]
-    captured: tuple[Any, ...]
+    steps: tuple[tuple[Any, ...], ...]  # as `plan.Steps`
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):
@@ -52,7 +52,7 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     trigger_id: str
     held_out: bool
     variant: str | None
-    captured: tuple[Any, ...]
+    steps: tuple[tuple[Any, ...], ...]
     seen: list[str]  # event ids that counted
 
 
@@ -63,7 +63,7 @@ class Sent(msgspec.Struct, array_like=True, gc=False):
     trigger_id: str
     day: int
     variant: str | None
-    captured: tuple[Any, ...]
+    steps: tuple[tuple[Any, ...], ...]
     decided_at: Micros
     due: Micros  # when it counts as undelivered; NEVER once that is decided
     until: Micros  # from here on nothing that is heard of it counts

@@ -14,9 +14,10 @@ from flowops.core.plan import SEGMENT
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
 from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition
-from flowops.rules.schema_plan import AbsenceTrigger, Audience, PlanFile
+from flowops.rules.schema_plan import Audience, PlanFile
 from flowops.rules.schema_project import ProjectFile
 from flowops.rules.templates import CheckedTemplate, TemplateProblem, check_template
+from flowops.rules.triggers import CheckedTrigger, Heard
 from flowops.settings.guess import one_of
 
 ANY = "any"
@@ -30,15 +31,6 @@ _EXPRESSION_CODES = {
     "filter-function": "FO404",
 }
 _RESERVED = frozenset({"user", "variant", "now", "coupon"})
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """An event that a plan listens to: what its own properties decide, and what only the shard can."""
-
-    event: str
-    own: tuple[Checked, ...]
-    rest: tuple[Checked, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +48,15 @@ class CheckedPlan:
     document: Document
     file: PlanFile
     zone: Zone
-    step: str
-    start: Heard
-    others: list[Heard] = field(default_factory=list)
+    trigger: CheckedTrigger
     aims: list[Aim] = field(default_factory=list)
     audience: tuple[Checked, ...] = ()
     content: dict[str | None, dict[str, CheckedTemplate]] = field(default_factory=dict)
 
-    @property
-    def key(self) -> list[str]:
-        """The properties that make instances."""
-        return self.file.trigger.key or []
-
     def heard(self) -> list[Heard]:
         """All events that the plan listens to."""
-        return [self.start, *self.others, *(aim.heard for aim in self.aims if aim.heard is not None)]
+        aims = (aim.heard for aim in self.aims if aim.heard is not None)
+        return [*(part.heard for part in self.trigger.parts), *aims]
 
     def conditions(self) -> list[Checked]:
         """All expressions of the plan that the shard evaluates."""
@@ -82,10 +68,11 @@ class CheckedPlan:
         texts = (template for fields in self.content.values() for template in fields.values())
         return {reference for text in texts for reference in text.references}
 
-    def captured(self) -> list[str]:
-        """The properties of the start event that later filters, values and the content name."""
-        read = {name for part in self.conditions() for _, name in part.step_properties}
-        return sorted(read | {reference[2] for reference in self.references() if reference[0] == "step"})
+    def captured(self) -> dict[str, list[str]]:
+        """Of each named step the properties that later filters, values and the content name."""
+        read = {pair for part in self.conditions() for pair in part.step_properties}
+        read |= {(reference[1], reference[2]) for reference in self.references() if reference[0] == "step"}
+        return {step: sorted(name for of, name in read if of == step) for step in self.trigger.steps}
 
     def attributes(self) -> set[str]:
         """The attributes of the profile that filters, values and the content name."""
@@ -117,25 +104,10 @@ class PlanChecker:
 
     def run(self) -> CheckedPlan:
         """Check everything; what is wrong is added to the documents that it stands in."""
-        plan, trigger = self.plan, self.plan.trigger
-        step = trigger.step or trigger.event
-        if step in _RESERVED:
-            self.document.report(
-                "FO108", ("trigger", "as" if trigger.step else "event"), f"`{step}` is a word of the language",
-                hint="give the step another name: `as: viewed`",
-            )  # fmt: skip
-        start = self.heard(("trigger",), trigger.event, trigger.where, Scope({}, zone=self.zone, user=self.user))
-        checked = CheckedPlan(self.document, plan, self.zone, step, start)
-        self.keys(trigger.event)
-        steps = {step: self.properties(trigger.event)}
-        if isinstance(trigger, AbsenceTrigger):
-            scope = Scope({}, steps=steps, user=self.user, zone=self.zone)
-            for number, other in enumerate(trigger.without):
-                loc = ("trigger", "without", number)
-                self.keys(other.event)
-                heard = self.heard(loc, other.event, other.where, scope)
-                checked.others.append(heard)
-                self.correlation(loc, heard)
+        plan = self.plan
+        trigger = plan.trigger.check(self)
+        checked = CheckedPlan(self.document, plan, self.zone, trigger)
+        steps = {step: self.properties(event) for step, event in trigger.steps.items()}
         if plan.audience is not None:
             self.audience(("audience",), plan.audience)
             checked.audience = self.condition_of(plan.audience)
@@ -165,29 +137,22 @@ class PlanChecker:
         parts = checked.conjuncts() if checked else ()
         return Heard(event, tuple(p for p in parts if p.own), tuple(p for p in parts if not p.own))
 
-    def keys(self, event: str) -> None:
+    def step_name(self, loc: Loc, name: str) -> None:
+        """A step's name must be none of the language's words."""
+        if name in _RESERVED:
+            what = f"`{name}` is a word of the language"
+            self.document.report("FO108", loc, what, hint="give the step another name: `as: viewed`")
+
+    def keys(self, names: Sequence[str], event: str) -> None:
         """Each property of `key` must be one of the event."""
         if event != ANY and event not in self.project.events:
             return
-        for name in self.plan.trigger.key or []:
+        for name in names:
             known = self.properties(event)
             if name not in known:
                 what = f"`key: {name}`: the event `{event}` has no such property"
                 hint = "the key is a property of every event concerned; " + one_of(name, known)
                 self.document.report("FO303", ("trigger", "key"), what, hint=hint)
-
-    def correlation(self, loc: Loc, heard: Heard) -> None:
-        """Ask for a key where a filter compares with the step before (S17a)."""
-        trigger = self.plan.trigger
-        correlated = [part for part in heard.rest if part.step_properties]
-        if not correlated or trigger.key or getattr(trigger, "repeat", "") == "parallel":
-            return
-        both = sorted(
-            {name for part in correlated for _, name in part.step_properties} & {*self.properties(heard.event)}
-        )
-        hint = f"`key: {both[0]}` makes each its own" if both else "say `key:`, or `repeat: parallel`"
-        what = "the filter compares with the first event of the wait, and there is no `key`"
-        self.document.report("FO601", (*loc, "where"), what, hint=hint)
 
     def expression(self, loc: Loc, text: str, scope: Scope, *, condition: bool = False) -> Checked | None:
         """Check an expression; None, and a finding at its place, where it is wrong."""

@@ -142,9 +142,7 @@ def check_supply(
     """What plans use must come from somewhere: events, their properties, attributes; of one type in one source."""
     used = used_properties(plans)
     for plan in plans:
-        trigger = plan.file.trigger
-        heard: list[tuple[Loc, str]] = [(("trigger", "event"), trigger.event)]
-        heard += [(("trigger", "without", n, "event"), other.event) for n, other in enumerate(plan.others)]
+        heard: list[tuple[Loc, str]] = [((*part.loc, "event"), part.heard.event) for part in plan.trigger.parts]
         heard += [(("goals", n, "event"), aim.heard.event) for n, aim in enumerate(plan.aims) if aim.heard]
         for loc, event in heard:
             if event != ANY and not any(events_of(source, [event]) for source in project.sources.values()):

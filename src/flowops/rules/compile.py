@@ -17,15 +17,18 @@ from flowops.channels import Settings
 from flowops.core import plan as core
 from flowops.core.records import BEFORE_ALL, ENDED
 from flowops.core.time import DAY, Zone
-from flowops.rules.check import ANY, CheckedPlan, Heard
+from flowops.rules.check import ANY, CheckedPlan
 from flowops.rules.expressions import Checked, expression, predicate
 from flowops.rules.mapping import SourceLayout, columns_of, events_of
 from flowops.rules.routing import build_route
-from flowops.rules.schema_plan import AbsenceTrigger, Step
+from flowops.rules.schema_plan import Step
 from flowops.rules.schema_project import MAX_FUTURE, Cap, ProjectFile, Quiet, Scope
 from flowops.rules.templates import renderer
+from flowops.rules.triggers import Heard, Part
 
 ALL_DAYS = frozenset(range(7))
+ROLES = ("cancel", "start")
+"""In this order an event meets the listeners of a plan (S17a)."""
 
 CLICK = core.Goal("clicked", 7 * DAY, None, "every", None, "clicked")
 """The goal of a plan that declares none, on a channel that has receipts (S41)."""
@@ -37,8 +40,7 @@ class _Listening:
 
     heard: Heard
     plan: int
-    kind: str  # goal, cancel, start
-    number: int = 0  # of the goal
+    what: int | Part  # the number of the goal, or an event of the trigger
 
 
 def ordered_plans(plans: Iterable[CheckedPlan]) -> list[CheckedPlan]:
@@ -76,10 +78,10 @@ def used_properties(plans: Iterable[CheckedPlan]) -> dict[str, set[str]]:
 
 def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     """Each event that the plan hears, with the properties that must travel to the shard."""
-    key = set(plan.key)
-    yield plan.start, {*plan.captured(), *key, *_names(plan.start.rest)}
-    for other in plan.others:
-        yield other, {*key, *_names(other.rest)}
+    captured = plan.captured()
+    for part in plan.trigger.parts:
+        kept = captured[part.step] if part.step is not None else []
+        yield part.heard, {*kept, *plan.trigger.key, *_names(part.heard.rest)}
     for aim in plan.aims:
         if aim.heard is None:
             continue
@@ -148,29 +150,34 @@ class _Compiler:
 
     def _listening(self) -> list[_Listening]:
         goals = [
-            _Listening(aim.heard, index, "goal", number)
+            _Listening(aim.heard, index, number)
             for index, plan in enumerate(self.plans)
             for number, aim in enumerate(plan.aims)
             if aim.heard is not None
         ]
-        rest: list[_Listening] = []
-        for index, plan in enumerate(self.plans):
-            rest += [_Listening(other, index, "cancel") for other in plan.others]
-            rest.append(_Listening(plan.start, index, "start"))
+        rest = [
+            _Listening(part.heard, index, part)
+            for index, plan in enumerate(self.plans)
+            for role in ROLES
+            for part in plan.trigger.parts
+            if part.role == role
+        ]
         return goals + rest
 
     def _listener(self, listening: _Listening) -> core.Listener:
-        plan = self.plans[listening.plan]
+        plan, part = self.plans[listening.plan], listening.what
         event = self.tables.get(listening.heard.event, ())
-        steps = {} if listening.kind == "start" else {plan.step: plan.captured()}
-        rest = listening.heard.rest
+        captured, rest = plan.captured(), listening.heard.rest
+        starts = isinstance(part, Part) and part.role == "start"
+        steps = {} if starts else captured
         where = predicate(rest, event=event, steps=steps, user=self.attributes) if rest else None
-        if listening.kind == "goal":
-            return core.Attain(listening.plan, listening.number, where)
-        key = tuple(event.index(name) for name in plan.key)
-        if listening.kind == "cancel":
+        if isinstance(part, int):
+            return core.Attain(listening.plan, part, where)
+        key = tuple(event.index(name) for name in plan.trigger.key)
+        if part.role == "cancel":
             return core.Cancel(listening.plan, where, key)
-        return core.Start(listening.plan, where, tuple(event.index(name) for name in plan.captured()), key)
+        kept = captured[part.step] if part.step is not None else []
+        return core.Start(listening.plan, where, tuple(event.index(name) for name in kept), key, part.number)
 
     def _source(self, index: int, layout: SourceLayout) -> core.Source:
         source = self.project.sources[layout.name]
@@ -225,7 +232,7 @@ class _Compiler:
             starts_at=dates.start.begins(zone) if dates and dates.start else BEFORE_ALL,
             ends_at=dates.end.ends(zone) if dates and dates.end else ENDED,
             audience=predicate(plan.audience, event=(), steps={}, user=self.attributes) if plan.audience else None,
-            trigger=_trigger(plan),
+            trigger=plan.trigger.model.build(),
             reentry=_reentry(file.reentry),
             caps=(*self._caps(index, file.caps), *self._project_caps(index)),
             quiet=_quiet(quiet) if quiet else None,
@@ -261,7 +268,7 @@ class _Compiler:
         )
 
     def _step(self, plan: CheckedPlan, step: Step) -> core.Step:
-        steps = {plan.step: plan.captured()}
+        steps = plan.captured()
         made: dict[int, core.Renderer] = {}
         for fields in plan.content.values():
             if id(fields) not in made:
@@ -273,7 +280,7 @@ class _Compiler:
     def _goals(self, plan: CheckedPlan) -> tuple[core.Goal, ...]:
         if not plan.aims and self.project.channels[plan.file.send.channel].undelivered_after is not None:
             return (CLICK,)
-        steps = {plan.step: plan.captured()}
+        steps = plan.captured()
         goals = []
         for goal, aim in zip(plan.file.goals, plan.aims, strict=True):
             event = () if aim.heard is None else self.tables.get(aim.heard.event, ())
@@ -316,13 +323,6 @@ def in_scope(scope: Scope, plan: CheckedPlan) -> bool:
 def _digest(*parts: Any) -> str:
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _trigger(plan: CheckedPlan) -> core.Trigger:
-    trigger = plan.file.trigger
-    if isinstance(trigger, AbsenceTrigger):
-        return core.AbsenceTrigger(trigger.within, trigger.repeat, trigger.delay)
-    return core.EventTrigger(trigger.delay)
 
 
 def _reentry(reentry: int | str) -> core.Reentry:

@@ -7,16 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from flowops.core.plan import Repeat
 from flowops.core.time import DAY
-from flowops.rules.document import Mapping
 from flowops.rules.later import Place
 from flowops.rules.schema_project import Cap, Labels, Quiet
+from flowops.rules.triggers import Trigger
 from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
     GoalWindow,
-    Identifier,
     Label,
     Name,
     Priority,
@@ -26,15 +24,11 @@ from flowops.settings.fields import (
     When,
     ZoneName,
     as_text,
-    parse_duration,
     parse_texts,
     refuse,
     within,
 )
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
-
-Keys: TypeAlias = Annotated[list[Identifier], BeforeValidator(parse_texts), Field(min_length=1)]
-
 
 Segments: TypeAlias = Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)]
 
@@ -72,63 +66,6 @@ def _audience(value: Any) -> Any:
         return None
     return value
 
-
-def _delay(value: Any) -> int:
-    if isinstance(value, dict):
-        refuse("FO104", "a `delay` that is no duration is not supported yet", "a duration: `delay: 10m`")
-    return parse_duration(value)
-
-
-class EventTrigger(Model):
-    """S12."""
-
-    place: ClassVar[Place] = "trigger"
-
-    event: Label
-    where: Text | None = None
-    key: Keys | None = None
-    step: Annotated[Identifier | None, Field(alias="as")] = None
-    delay: Annotated[int, BeforeValidator(_delay)] = 0
-
-
-class Other(Model):
-    """One of the events that must not come."""
-
-    place: ClassVar[Place] = "without"
-
-    event: Label
-    where: Text | None = None
-
-
-def _others(value: Any) -> Any:
-    items = value if isinstance(value, list) else [value]
-    return [{"event": item} if isinstance(item, str) else item for item in items]
-
-
-class AbsenceTrigger(EventTrigger):
-    """S13."""
-
-    without: Annotated[list[Other], BeforeValidator(_others), Field(min_length=1)]
-    within: Wait
-    repeat: Annotated[Repeat, Word] = "ignore"
-
-
-def _trigger_kind(value: Any) -> str:
-    """S13 if anything speaks for it, so that what lacks is told in its words."""
-    keys = set(value) if isinstance(value, Mapping) else set()
-    return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
-
-
-def _trigger(value: Any) -> Any:
-    if isinstance(value, str):
-        refuse("FO105", "a mapping is needed here, not a text", f"trigger: {{event: {value}}}")
-    return value
-
-
-Trigger: TypeAlias = Annotated[
-    Annotated[EventTrigger, Tag("<event>")] | Annotated[AbsenceTrigger, Tag("<absence>")],
-    Discriminator(_trigger_kind),
-]
 
 _gap = within(MILLISECOND, LONGEST)
 
@@ -232,7 +169,7 @@ class PlanFile(Model):
     zone: ZoneName | None = None
     priority: Priority = 0
     audience: Annotated[Audience | None, BeforeValidator(_audience)] = None
-    trigger: Annotated[Trigger, BeforeValidator(_trigger)]
+    trigger: Trigger
     reentry: Annotated[int | Literal["once", "always"], BeforeValidator(_reentry)] = "always"
     caps: list[Cap] = Field(default_factory=list)
     quiet: Annotated[QuietOrNone, BeforeValidator(_quiet)] | None = None

@@ -1,30 +1,23 @@
 """Trigger families, a file each: how an instance begins, what ends it, and when it is due.
 
-A matcher changes the user's instances and nothing else. To add a family: its compiled trigger in `plan.py`, a file
-here, and its line in `BEGIN`.
+To add a family: its compiled trigger in `plan.py`, a file here with its `Matcher`, its line in `MATCHERS`; and in
+`flowops.rules.triggers` a file with what operators write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
-from flowops.core.matchers import absence, event
-from flowops.core.plan import AbsenceTrigger, EventTrigger, Plan, Start, Trigger
-from flowops.core.records import Micros, Values
-from flowops.core.state import Instance, User
+from flowops.core.matchers.absence import AbsenceMatcher, cancel
+from flowops.core.matchers.base import Matcher
+from flowops.core.matchers.event import EventMatcher
+from flowops.core.plan import AbsenceTrigger, EventTrigger, Plan, Trigger
 
-__all__ = ["BEGIN", "Begin", "absence"]
+__all__ = ["Matcher", "cancel", "matcher"]
 
-
-class Begin(Protocol):
-    """How an instance begins."""
-
-    def __call__(
-        self, plan: Plan, start: Start, user: User, ts: Micros, event_id: str, values: Values, key: str | None, /
-    ) -> Instance | None:
-        """The instance that this event begins, or None. One that is due at once is not among the user's instances."""
+MATCHERS: Mapping[type[Trigger], type[Matcher]] = {EventTrigger: EventMatcher, AbsenceTrigger: AbsenceMatcher}
 
 
-BEGIN: Mapping[type[Trigger], Begin] = {AbsenceTrigger: absence.begin, EventTrigger: event.begin}
-"""By the trigger's type."""
+def matcher(plan: Plan) -> Matcher:
+    """The matcher of a plan's trigger."""
+    return MATCHERS[type(plan.trigger)](plan)

@@ -5,30 +5,48 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from flowops.core.matchers.base import Matcher
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import AbsenceTrigger, Attributes, Cancel, Plan, Start, Trigger
+from flowops.core.plan import AbsenceTrigger, Attributes, Cancel, Plan, Start
 from flowops.core.records import Micros, Record, Values
 from flowops.core.state import DELAY, HELD, WAIT, Instance, User
 
 
-def begin(
-    plan: Plan, start: Start, user: User, ts: Micros, event_id: str, values: Values, key: str | None
-) -> Instance | None:
-    """The wait that this A begins; None when it is ignored (`repeat`, or the event is a repeated one: S4)."""
-    trigger = cast("AbsenceTrigger", plan.trigger)
-    restarted: list[Instance] = []
-    for other in user.instances:
-        if other.kind == WAIT and other.plan == plan.index and other.key == key:
-            if trigger.repeat == "ignore" or event_id in other.evidence:
-                return None
-            if trigger.repeat == "restart":
-                restarted.append(other)
-    if restarted:
-        user.instances = tuple([other for other in user.instances if other not in restarted])
-    captured = tuple([values[place] for place in start.capture])
-    instance = Instance(WAIT, plan.index, ts, ts + trigger.within, 0, 0, key, (event_id,), captured)
-    user.instances = (*user.instances, instance)
-    return instance
+class AbsenceMatcher(Matcher):
+    """Waits from A on, and fires at its deadline unless it was cancelled."""
+
+    __slots__ = ("_repeat", "_within")
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        trigger = cast("AbsenceTrigger", plan.trigger)
+        self._repeat = trigger.repeat
+        self._within = trigger.within
+
+    def begin(
+        self, starts: Sequence[Start], user: User, ts: Micros, event_id: str, values: Values, key: str | None
+    ) -> Instance | None:
+        """The wait that this A begins; None when it is ignored (`repeat`, or the event is a repeated one: S4)."""
+        index = self.plan.index
+        restarted: list[Instance] = []
+        for other in user.instances:
+            if other.kind == WAIT and other.plan == index and other.key == key:
+                if self._repeat == "ignore" or event_id in other.evidence:
+                    return None
+                if self._repeat == "restart":
+                    restarted.append(other)
+        if restarted:
+            user.instances = tuple([other for other in user.instances if other not in restarted])
+        captured = tuple([values[place] for place in starts[0].capture])
+        instance = Instance(WAIT, index, ts, ts + self._within, 0, 0, key, (event_id,), (captured,))
+        user.instances = (*user.instances, instance)
+        return instance
+
+    def fall_due(self, _user: User, instance: Instance) -> Instance:
+        """The wait is over: the trigger fires, as of its deadline."""
+        instance.triggered_at = instance.due
+        instance.kind = DELAY
+        return instance
 
 
 def cancel(
@@ -36,8 +54,8 @@ def cancel(
 ) -> None:
     """End every instance that this B matches: `[tA, tA + W)`, by key, by its filter (S13, S17a). `cancels`: by plan.
 
-    A late B counts as of its own time, if what it cancels still waits, be it out its delay (S9). The event that began a
-    wait never ends it.
+    All plans in one pass, since one event may end the waits of many. A late B counts as of its own time, if what it
+    cancels still waits, be it out its delay (S9). The event that began a wait never ends it.
     """
     _, _, _, ts, event_id, values, _ = record
     user.instances = tuple(
@@ -56,15 +74,4 @@ def cancel(
 def _matches(cancel: Cancel, instance: Instance, profile: Attributes, ts: Micros, values: Values) -> bool:
     if cancel.key and key_of(cancel.key, values) != instance.key:
         return False
-    return cancel.where is None or cancel.where(values, (instance.captured,), profile, ts, None)
-
-
-def fire(trigger: Trigger, user: User, instance: Instance) -> bool:
-    """The wait is over: the trigger fires at its deadline. False when it is still to be acted on after a delay."""
-    instance.triggered_at = instance.due
-    instance.kind = DELAY
-    if not trigger.delay:
-        return True
-    instance.due += trigger.delay
-    user.instances = (*user.instances, instance)
-    return False
+    return cancel.where is None or cancel.where(values, instance.steps, profile, ts, None)

@@ -1,0 +1,40 @@
+"""The kinds of triggers, a file each: what operators write, how it is checked, and what the engine runs.
+
+The kind is chosen first, by the keys that are there, and then only that kind's model reads: so a wrong key gets one
+message. To add a kind: a file here, its lines in `Trigger` and `kind_of`; in `core` its compiled form and its matcher.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Discriminator, Tag
+
+from flowops.rules.document import Mapping
+from flowops.rules.triggers.absence import AbsenceTrigger
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part
+from flowops.rules.triggers.event import EventTrigger
+from flowops.settings.fields import refuse
+
+__all__ = ["CheckedTrigger", "Checker", "Heard", "Part", "Trigger"]
+
+
+def kind_of(value: Any) -> str:
+    """The tag of the kind for which the keys speak."""
+    keys = set(value) if isinstance(value, Mapping) else set()
+    return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
+
+
+def _mapping(value: Any) -> Any:
+    if isinstance(value, str):
+        refuse("FO105", "a mapping is needed here, not a text", f"trigger: {{event: {value}}}")
+    return value
+
+
+Trigger: TypeAlias = Annotated[
+    Annotated[
+        Annotated[EventTrigger, Tag("<event>")] | Annotated[AbsenceTrigger, Tag("<absence>")],
+        Discriminator(kind_of),
+    ],
+    BeforeValidator(_mapping),
+]
