@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,6 +24,9 @@ from flowops.core.plan import (
     Cancel,
     Cap,
     Channel,
+    Count,
+    Counter,
+    CountTrigger,
     EventTrigger,
     Goal,
     Plan,
@@ -160,7 +164,7 @@ class Instance:
     plan: Plan
     key: str | None
     since: Micros
-    event_id: str
+    evidence: tuple[str, ...]
     steps: Steps
     number: int  # in the order of their starts
     kind: str  # wait, delay, held
@@ -211,6 +215,65 @@ class Opening:
         return self.channel.confirms and at < max([last, *goals])
 
 
+class Counted(NamedTuple):
+    """An event that counts (S16), and what of it does."""
+
+    ts: Micros
+    event_id: str
+    value: Any  # None, the distinct value, or the amount, exactly
+
+
+@dataclass
+class Counting:
+    """All that was counted for one counter and key, in the order of time; a late one before those of its instant."""
+
+    counter: Counter
+    events: list[Counted] = field(default_factory=list)
+    looked: Micros = NO_WATERMARK  # up to when it is known whether it fell below
+    armed: bool = True  # it has been below since it last fired
+
+    def add(self, happening: Happening, value: Any) -> bool:
+        """Count an event, unless it is known (S4), or lacks what counts."""
+        ts, own_id = happening.row.ts, happening.row.event_id
+        assert own_id is not None
+        self.let_pass(happening.at)
+        if (self.counter.kind != "times" and value is None) or any(one.event_id == own_id for one in self.events):
+            return False
+        if self.counter.kind == "sum":
+            value = Decimal(str(value))
+        place = len([one for one in self.events if one.ts < ts]) if happening.late else len(self.events)
+        self.events.insert(place, Counted(ts, own_id, value))
+        self.armed = self.armed or not self.holds(happening.at)
+        return True
+
+    def let_pass(self, now: Micros) -> None:
+        """S16: between two events it falls below when one leaves the window, which it does as time reaches its end."""
+        within = self.counter.within
+        leaves = [one.ts + within for one in self.events if within is not None]
+        for instant in sorted(instant for instant in leaves if self.looked < instant <= now):
+            self.armed = self.armed or not self.holds(instant)
+        self.looked = now
+
+    def window(self, now: Micros) -> list[Counted]:
+        """S10: those in `(now - W, now]`; of one distinct value the last."""
+        within = self.counter.within
+        inside = [one for one in self.events if within is None or one.ts > now - within]
+        if self.counter.kind == "distinct":
+            return [one for i, one in enumerate(inside) if one.value not in [later.value for later in inside[i + 1 :]]]
+        return inside
+
+    def holds(self, now: Micros) -> bool:
+        inside = self.window(now)
+        if self.counter.kind == "sum":
+            return sum(one.value for one in inside) >= self.counter.least
+        return len(inside) >= self.counter.least
+
+    def evidence(self, now: Micros) -> tuple[str, ...]:
+        """As many of the latest as are wanted; of a sum all."""
+        inside = [one.event_id for one in self.window(now)]
+        return tuple(inside if self.counter.kind == "sum" else inside[-int(self.counter.least) :])
+
+
 @dataclass
 class User:
     """One user's history. Users do not touch each other."""
@@ -223,6 +286,7 @@ class User:
     decided: list[Opening] = field(default_factory=list)
     goals: list[GoalEvent] = field(default_factory=list)
     withdrawn: list[tuple[Channel, Micros]] = field(default_factory=list)
+    countings: dict[tuple[int, str | None], Counting] = field(default_factory=dict)
     outside_audience: int = 0
 
     def live(self, happenings: list[Happening], records_before: Micros, timers_up_to: Micros) -> None:
@@ -259,12 +323,14 @@ class User:
         hits, values = heard
         listeners = [self.project.listeners[hit] for hit in hits]
         self.attain(happening, values, [one for one in listeners if isinstance(one, Attain)])
+        reached = [one.plan for one in listeners if isinstance(one, Count) and self.count(happening, values, one)]
         for plan in self.project.plans:
             for listener in listeners:
                 if isinstance(listener, Cancel) and listener.plan == plan.index:
                     self.cancel(happening, values, listener)
             for listener in listeners:
-                if isinstance(listener, Start) and listener.plan == plan.index:
+                waits_for_more = isinstance(plan.trigger, CountTrigger) and plan.index not in reached
+                if isinstance(listener, Start) and listener.plan == plan.index and not waits_for_more:
                     self.start(happening, values, listener)
 
     def profile(self) -> Attributes:
@@ -306,6 +372,18 @@ class User:
 
     # Triggers
 
+    def count(self, happening: Happening, values: Values, listener: Count) -> bool:
+        """S16: an event counts, a late one as of its own time; whether it reaches what is wanted, and may fire."""
+        if not has_key(values, listener.key):
+            return False
+        if listener.where and not listener.where(values, (), self.profile(), happening.row.ts, None):
+            return False
+        counter = self.project.counters[listener.counter]
+        assert counter is not None
+        counting = self.countings.setdefault((listener.counter, key_of(values, listener.key)), Counting(counter))
+        counted = counting.add(happening, None if listener.value is None else values[listener.value])
+        return counted and (listener.always or counting.armed) and counting.holds(happening.at)
+
     def start(self, happening: Happening, values: Values, listener: Start) -> None:
         """S12, S13: the event that begins a trigger."""
         row, plan = happening.row, self.project.plans[listener.plan]
@@ -319,7 +397,7 @@ class User:
         if not has_key(values, listener.key):  # S17a
             return
         key = key_of(values, listener.key)
-        if any(i.plan is plan and i.event_id == row.event_id for i in self.started):  # S4
+        if any(i.plan is plan and i.evidence[-1] == row.event_id for i in self.started):  # S4
             return
         if plan.audience and not plan.audience(values, (), profile, row.ts, None):  # S22
             self.outside_audience += 1
@@ -330,11 +408,16 @@ class User:
         if isinstance(trigger, AbsenceTrigger) and trigger.repeat == "restart":
             self.under_way = [i for i in self.under_way if i not in waiting]
         assert row.event_id is not None
+        evidence: tuple[str, ...] = (row.event_id,)
+        if isinstance(trigger, CountTrigger):
+            counting = self.countings[plan.index, key]
+            counting.armed = False
+            evidence = counting.evidence(row.ts)
         instance = Instance(
             plan=plan,
             key=key,
             since=row.ts,
-            event_id=row.event_id,
+            evidence=evidence,
             steps=(tuple(values[i] for i in listener.capture),),
             number=len(self.started),
             kind="wait" if isinstance(trigger, AbsenceTrigger) else "delay",
@@ -343,7 +426,7 @@ class User:
         )
         self.started.append(instance)
         self.under_way.append(instance)
-        if isinstance(trigger, EventTrigger) and trigger.delay == 0:
+        if isinstance(trigger, EventTrigger | CountTrigger) and trigger.delay == 0:
             self.fire(instance)
 
     def cancel(self, happening: Happening, values: Values, listener: Cancel) -> None:
@@ -357,7 +440,7 @@ class User:
                 i.plan is plan
                 and i.kind != "held"  # its attempt is on record, and must end there (S22)
                 and i.key == key_of(values, listener.key)
-                and i.event_id != row.event_id  # S4: A itself, repeated
+                and row.event_id not in i.evidence  # S4: A itself, repeated
                 and i.since <= row.ts < i.since + plan.trigger.within
                 and (listener.where is None or listener.where(values, i.steps, self.profile(), row.ts, None))
             ):
@@ -383,7 +466,7 @@ class User:
         arm, variant = arm_of(plan.experiment, self.user_id)
         considered = stage not in ("plan_ended", "not_in_audience", "reentry")  # S22: a channel was
         delivered = passed == "delivered"
-        evidence = (instance.event_id,)
+        evidence = instance.evidence
         decision = Decision(
             trigger_id=trigger_id(plan.id, self.user_id, instance.key, evidence),
             attempt=instance.attempt,

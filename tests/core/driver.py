@@ -55,7 +55,9 @@ class Run:
         if partition.ended and self.read[index] == len(partition.rows) and not intake.ended:
             intake.end()
         for number, shard in self.shards.items():
-            shard.receive(Batch(number, index, intake.watermark, intake.highest, into[number], late[number], []))
+            began = {} if intake.first is None else {partition.source.index: intake.first}
+            batch = Batch(number, index, intake.watermark, intake.highest, into[number], late[number], [], began)
+            shard.receive(batch)
         for number in set(range(SHARDS)) - set(self.shards):
             assert not into[number]
             assert not late[number]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct
@@ -21,6 +22,9 @@ from flowops.core.plan import (
     Cap,
     Channel,
     Column,
+    Count,
+    Counter,
+    CountTrigger,
     EventTable,
     EventTrigger,
     Experiment,
@@ -186,6 +190,8 @@ class Draft:
     on: On = On("view")
     trigger: Trigger = AT_ONCE
     without: tuple[On, ...] = ()
+    counter: Counter | None = None  # of a counting trigger
+    always: bool = False
     key: tuple[int, ...] = ()
     audience: Predicate | None = None
     reentry: Reentry = ALWAYS
@@ -203,6 +209,20 @@ class Draft:
 
 def absence(within: Micros, repeat: Literal["ignore", "restart", "parallel"] = "ignore", delay: Micros = 0) -> Trigger:
     return AbsenceTrigger(within=within, repeat=repeat, delay=delay)
+
+
+def times(least: int, within: Micros | None) -> Counter:
+    return Counter("times", least, within, least)
+
+
+def distinct(least: int, within: Micros | None) -> Counter:
+    """Of `sku`."""
+    return Counter("distinct", least, within, least)
+
+
+def total(least: str, within: Micros | None) -> Counter:
+    """Of `n`."""
+    return Counter("sum", Decimal(least), within, 0)
 
 
 def cap(
@@ -248,8 +268,14 @@ def project(
         listened += [
             (aim.on, Attain(index, goal, aim.on.where)) for goal, aim in enumerate(draft.aims) if not aim.receipt
         ]
+    triggers: list[Trigger] = []
     for index, draft in enumerate(drafts):
+        triggers.append(draft.trigger)
         listened += [(on, Cancel(index, on.where, draft.key)) for on in draft.without]
+        if draft.counter is not None:
+            value = {"times": None, "distinct": 0, "sum": 1}[draft.counter.kind]
+            listened.append((draft.on, Count(index, index, draft.on.where, value, draft.key, draft.always)))
+            triggers[-1] = CountTrigger(draft.counter, draft.trigger.delay)
         listened.append((draft.on, Start(index, draft.on.where, (0, 1), draft.key)))
     routes = {event: _Route(tuple(_heard(listened, event))) for event in EVENTS if list(_heard(listened, event))}
     any_route = _Route(tuple(_heard(listened, None)))
@@ -273,7 +299,8 @@ def project(
         channels=CHANNELS,
         events=tuple(EventTable(event, PROPERTIES) for event in EVENTS),
         listeners=tuple(listener for _, listener in listened),
-        plans=tuple(_plan(index, draft) for index, draft in enumerate(drafts)),
+        plans=tuple(_plan(index, draft, triggers[index]) for index, draft in enumerate(drafts)),
+        counters=tuple(draft.counter for draft in drafts),
     )
 
 
@@ -317,7 +344,7 @@ def _source(
     )
 
 
-def _plan(index: int, draft: Draft) -> Plan:
+def _plan(index: int, draft: Draft, trigger: Trigger) -> Plan:
     return Plan(
         index=index,
         id=draft.id,
@@ -330,7 +357,7 @@ def _plan(index: int, draft: Draft) -> Plan:
         starts_at=draft.starts_at,
         ends_at=draft.ends_at,
         audience=draft.audience,
-        trigger=draft.trigger,
+        trigger=trigger,
         reentry=draft.reentry,
         caps=draft.caps,
         quiet=draft.quiet,

@@ -102,6 +102,15 @@ def caps(draw: st.DrawFn, plans: int) -> Cap:
     )
 
 
+least = st.integers(1, 3)
+windows = st.one_of(units, units, st.none())
+counters = st.one_of(
+    st.builds(shop.times, least, windows),
+    st.builds(shop.distinct, least, windows),
+    st.builds(shop.total, st.sampled_from(["0.3", "1", "2", "3.3", "5"]), windows),
+)
+
+
 @st.composite
 def quiets(draw: st.DrawFn) -> Quiet:
     start, end = draw(st.lists(st.integers(0, 47), min_size=2, max_size=2, unique=True))
@@ -123,13 +132,16 @@ experiments = st.sampled_from(
 @st.composite
 def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple[int, ...] = AT_PUSH) -> shop.Draft:
     delay = draw(st.sampled_from([0, 0, UNIT, 2 * UNIT]))
-    waits = draw(st.booleans())
+    kind = draw(st.sampled_from(["event", "absence", "absence", "count"]))
+    waits = kind == "absence"
     inside = draw(st.sampled_from([True, True, True, False]))
     return shop.Draft(
         name,
         on=draw(ons()),
         trigger=shop.absence(draw(units), draw(st.sampled_from(REPEATS)), delay) if waits else EventTrigger(delay),
         without=tuple(draw(st.lists(ons(correlated=True), min_size=1, max_size=2))) if waits else (),
+        counter=draw(counters) if kind == "count" else None,
+        always=draw(st.booleans()),
         key=draw(st.sampled_from([(), (), (0,), (0, 1)])),
         audience=draw(audiences),
         reentry=draw(
@@ -224,6 +236,44 @@ def worlds(draw: st.DrawFn, *, open_ended: bool = False, channels: tuple[int, ..
         draw(bounds),
         tuple(logs),
     )
+
+
+@st.composite
+def counting_worlds(draw: st.DrawFn) -> World:
+    """One user of whom a lot is counted, amounts taken back too; in disorder and repeated."""
+    base = draw(st.sampled_from(BASES))
+    planned = tuple(
+        shop.Draft(
+            f"plan{i}",
+            on=shop.On(draw(st.sampled_from(["view", None]))),
+            counter=draw(counters),
+            always=draw(st.booleans()),
+            key=draw(st.sampled_from([(), (), (0,)])),
+            trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
+            audience=draw(audiences) if i else None,
+        )
+        for i in range(draw(st.integers(1, 2)))
+    )
+    times = draw(st.lists(st.integers(0, 16), min_size=6, max_size=24))
+    amounts = st.sampled_from([0.1, 0.2, 0.7, 1, 2, 3, -1, -2, -0.1, None])
+    rows = [
+        shop.event(
+            base + n * UNIT,
+            draw(st.sampled_from(["view", "view", "order"])),
+            draw(st.sampled_from(SKUS)),
+            draw(amounts),
+            id=f"e{i}",
+        )
+        for i, n in enumerate(sorted(times))
+    ]
+    delays = st.sampled_from([0, 0, 0, UNIT, 3 * UNIT, 6 * UNIT])
+    read = [(row, draw(delays)) for row in rows]
+    read += [(rows[n], draw(delays)) for n in draw(st.lists(st.integers(0, 5), max_size=3))]  # S4
+    bound = draw(st.sampled_from([0, UNIT]))
+    told = as_read(
+        [(row, 0) for row in draw(st.lists(updates(st.just(base + 4 * UNIT), users=(shop.USER,)), max_size=2))]
+    )
+    return World(base, planned, (bound,), 0, ((0, "0", as_read(read), True), (1, "0", told, True)))
 
 
 @st.composite

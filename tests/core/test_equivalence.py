@@ -19,6 +19,7 @@ ANY_WORLD = st.one_of(
     strategies.worlds(open_ended=True),
     strategies.answered_worlds(open_ended=True),
     strategies.many_answers(open_ended=True),
+    strategies.counting_worlds(),
 )
 
 
@@ -86,6 +87,12 @@ def test_profiles_told_in_disorder_are_as_the_model_has_them(world: strategies.W
 @given(strategies.many_sends())
 def test_caps_gaps_and_goals_are_as_the_model_has_them(world: strategies.World) -> None:
     """S21, S24, S41."""
+    both(world)
+
+
+@given(strategies.counting_worlds())
+def test_counts_and_sums_are_as_the_model_has_them(world: strategies.World) -> None:
+    """S16, S4, S9: they fall and rise, and what is late or repeated changes them as it should."""
     both(world)
 
 

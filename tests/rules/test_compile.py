@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -354,3 +355,26 @@ def test_an_audience_asks_for_segments_as_for_attributes(
     members = project.sources[1]
     assert members.time.path is None  # the file has no `ts`
     assert members.event_path == ("segment",)
+
+
+def test_a_count_listens_before_anything_begins_and_takes_what_it_needs_along(compile_: Compile) -> None:
+    """S16."""
+    trigger = (
+        "{event: order, where: amount > 1 and user.tier = 'gold', sum: amount, reaches: 99.9, within: 30d, key: sku,"
+        " delay: 1h, repeat: always}"
+    )
+    project = compile_(
+        simple("a", trigger="{event: view, distinct: sku, times: 3, within: ever}"), simple("b", trigger=trigger)
+    )
+    views, orders = core.Counter("distinct", 3, None, 3), core.Counter("sum", Decimal("99.9"), 30 * DAY, 0)
+    assert project.counters == (views, orders)
+    assert [plan.trigger for plan in project.plans] == [core.CountTrigger(views, 0), core.CountTrigger(orders, HOUR)]
+    count, start = project.listeners[2:]
+    assert isinstance(count, core.Count)
+    assert isinstance(start, core.Start)
+    assert (count.value, count.key, count.always) == (0, (1,), True)
+    assert count.where is not None
+    assert (start.where, start.key) == (None, (1,))
+    routed = project.sources[0].routes["order"](row(project, amount=2.0, sku="A"))
+    assert routed == ((2, 3), (2.0, "A"))
+    assert project.sources[0].routes["order"](row(project, amount=0.5, sku="A")) is None

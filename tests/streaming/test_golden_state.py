@@ -1,4 +1,4 @@
-"""A shard's log that version 3 of the state format wrote: later versions read it, or raise the format's number.
+"""A shard's log that version 4 of the state format wrote: later versions read it, or raise the format's number.
 
 `python tests/streaming/test_golden_state.py` writes the log anew. That is right only together with a new number.
 """
@@ -16,14 +16,14 @@ from project import write_project
 from flowops.core import state
 from flowops.core.records import ENDED, Batch
 from flowops.core.shard import Shard
-from flowops.core.state import DELAY, HELD, WAIT, Frame, Instance, Sent, User, Window, decode_frame, encode_frame
+from flowops.core.state import DELAY, HELD, WAIT, Frame, Instance, Sent, Tally, User, Window, decode_frame, encode_frame
 from flowops.core.timers import NEVER
 from flowops.streaming.job import load_job
 from flowops.streaming.statelog import StateLog
 
 GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
 SHARD, GENERATION = 7, 3
-LENGTH = 823
+LENGTH = 984
 
 FLOWOPS = """\
 flowops: 1
@@ -103,7 +103,17 @@ BUYING = User(
         Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t1", False, "a", (("A",),), ["e3", "e4"]),
         Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t2", True, None, (), []),
     ),
+    tallies={"2": Tally(2, False, "12.5", [(T - 20 * MINUTE, "e3", "10"), (T - 10 * MINUTE, "e4", "2.5")])},
 )
+
+ZEAL = """\
+plan: zeal
+name: Counts
+trigger: {event: order, sum: amount, reaches: 12, within: 1h}
+send: {channel: push, content: {title: T, body: Zeal}}
+"""
+
+PLANS = {"reminder": REMINDER, "thanks": THANKS, "zeal": ZEAL}
 
 
 def as_bytes(user: User) -> bytes:
@@ -112,7 +122,7 @@ def as_bytes(user: User) -> bytes:
 
 FRAMES = [
     Frame(
-        3,
+        4,
         SHARD,
         {0: (T - MINUTE, T - MINUTE), 1: (ENDED, T)},
         [],
@@ -121,9 +131,12 @@ FRAMES = [
             "gone": as_bytes(User(armed=NEVER, sends=[(T, 1, 0)])),
             "delayed": as_bytes(BUYING),
         },
+        {0: T - 60 * MINUTE},
+        T - 60 * MINUTE,
+        T - MINUTE,
     ),
     Frame(
-        3,
+        4,
         SHARD,
         {0: (T, T + 4 * SECOND), 1: (ENDED, T)},
         [
@@ -132,6 +145,9 @@ FRAMES = [
             (T + 5 * SECOND, 19, "", T + 5 * SECOND, "r1", ("07" + "a" * 22 + "-1-app", "clicked", None), (-2,)),
         ],
         {"gone": None, "delayed": as_bytes(DELAYED), "buying": as_bytes(BUYING)},
+        {0: T - 60 * MINUTE, 1: T - 30 * MINUTE},
+        T - 60 * MINUTE,
+        T,
     ),
 ]
 
@@ -159,7 +175,7 @@ def log(tmp_path: Path) -> Iterator[StateLog]:
 
 def test_the_golden_log_is_read_as_it_was_written(log: StateLog) -> None:
     """Every field of every kind of state, by value."""
-    assert state.FORMAT == 3, "a new format needs a golden log of its own; what happens to the old one, a decision"
+    assert state.FORMAT == 4, "a new format needs a golden log of its own; what happens to the old one, a decision"
     found = [decode_frame(frame) for frame in log.frames()]
     assert msgspec.json.encode(found) == msgspec.json.encode(FRAMES)
     users, last = state.merge(log.frames())
@@ -175,7 +191,7 @@ def test_what_is_written_today_is_the_golden_log(tmp_path: Path) -> None:
 
 def test_a_shard_goes_on_from_the_golden_log(log: StateLog, tmp_path: Path) -> None:
     """What waited still waits, and what was due fires when time moves on."""
-    project = write_project(tmp_path / "shop", {"reminder": REMINDER, "thanks": THANKS}, FLOWOPS)
+    project = write_project(tmp_path / "shop", PLANS, FLOWOPS)
     for name in ("web", "crm"):
         (project / "data" / f"{name}.jsonl").touch()
     shard = Shard.restore(SHARD, load_job(project).project, 2, log.frames())

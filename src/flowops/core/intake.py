@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from flowops.core.plan import SEGMENT, Source
 from flowops.core.records import (
+    BEFORE_ALL,
     ENDED,
     LEAVE,
     NO_WATERMARK,
@@ -31,8 +32,8 @@ from flowops.core.records import (
     shard_of_dispatch,
 )
 
-IntakeState: TypeAlias = tuple[Micros, Micros, bool]
-"""(highest, watermark, ended): all that an intake remembers; builtin, to be kept with the partition's position."""
+IntakeState: TypeAlias = tuple[Micros, Micros, bool, Micros | None]
+"""(highest, watermark, ended, first): all that an intake remembers; to be kept with the partition's position."""
 
 Told: TypeAlias = tuple[int, Values, tuple[int, ...]]
 """(shard, values, hits) of a record."""
@@ -53,7 +54,7 @@ class Intake:
 
     __slots__ = (
         "_base", "_columns", "_known", "_name", "_source", "_tell",
-        "bound", "ended", "heard", "highest", "read", "watermark",
+        "bound", "ended", "first", "heard", "highest", "read", "watermark",
     )  # fmt: skip
 
     def __init__(self, partition: int, source: Source, name: str, attributes: Sequence[str] = ()) -> None:
@@ -70,6 +71,8 @@ class Intake:
         self.highest: Micros = NO_WATERMARK
         self.watermark: Micros = NO_WATERMARK
         self.ended = False
+        self.first: Micros | None = None
+        """The time of its first record that has one, or where the wall clock found it before there was any (S12a)."""
         self.read = 0
         """Rows seen since this object was made."""
         self.heard = 0
@@ -77,11 +80,11 @@ class Intake:
 
     def state(self) -> IntakeState:
         """What to keep with the partition's position."""
-        return self.highest, self.watermark, self.ended
+        return self.highest, self.watermark, self.ended, self.first
 
     def restore(self, state: IntakeState) -> None:
         """Go on from a kept state."""
-        self.highest, self.watermark, self.ended = state
+        self.highest, self.watermark, self.ended, self.first = state
 
     def end(self) -> None:
         """The bounded input has been read to its end: it holds nobody back any more (S6)."""
@@ -91,6 +94,8 @@ class Intake:
     def advance_to(self, moment: Micros) -> None:
         """Move the watermark of an idle, caught-up partition on with the wall clock (S6); it never goes back."""
         self.watermark = max(self.watermark, moment)
+        if self.first is None and moment > BEFORE_ALL:
+            self.first = moment
 
     def take(self, chunk: Chunk, into: Sequence[list[Record]], late: Sequence[list[LateRecord]]) -> None:
         """Route the rows of `chunk`, which follows the last one, into one list per shard.
@@ -98,6 +103,9 @@ class Intake:
         A row behind the watermark is late: it takes the watermark's place in the order (S9) and is also noted in the
         shard's list of `late`. Rows that nobody listens to still move the watermark on.
         """
+        if self.first is None:
+            times = (row.ts * chunk.unit for row in chunk.rows if row is not None)
+            self.first = next((ts for ts in times if ts > BEFORE_ALL), None)
         if self._tell is not None:
             self._take_told(self._tell, chunk, into, late)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from flowops.core.records import Micros, Row, Values
@@ -75,7 +76,29 @@ class Attain:
     where: Predicate | None
 
 
-Listener: TypeAlias = Start | Cancel | Attain
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What is counted of each user, and how much of it is wanted (S16)."""
+
+    kind: Literal["times", "distinct", "sum"]
+    least: int | Decimal  # of events, of values, or the sum; above 0
+    within: Micros | None  # None: ever
+    keeps: int  # so many of the latest events, or of the values', are enough to know
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Listener: an event that counts towards `counter`; it is a `Start`, too, where that is a trigger's."""
+
+    plan: int | None  # whose trigger it is; None: something that audiences ask for
+    counter: int
+    where: Predicate | None
+    value: int | None  # index into the event's values: of the distinct value or the amount
+    key: tuple[int, ...]
+    always: bool = False  # the trigger starts whenever it holds; else when it has been below since the last time
+
+
+Listener: TypeAlias = Start | Cancel | Attain | Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +117,19 @@ class AbsenceTrigger:
     delay: Micros
 
 
-Trigger: TypeAlias = EventTrigger | AbsenceTrigger
+@dataclass(frozen=True, slots=True)
+class CountTrigger:
+    """S16: as often, as many, or as much as its counter wants; acted on `delay` later.
+
+    It fires on the event that reaches it, and again once it has been below since; or on every event at which it holds
+    (`Count.always`).
+    """
+
+    counter: Counter  # its number is the plan's
+    delay: Micros
+
+
+Trigger: TypeAlias = EventTrigger | AbsenceTrigger | CountTrigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,4 +297,5 @@ class Project:
     events: tuple[EventTable, ...]
     listeners: tuple[Listener, ...]  # goals first, then by plan: cancels before starts (S17a); `hits` index this
     plans: tuple[Plan, ...]  # by priority, then id; a plan's index is its place
+    counters: tuple[Counter | None, ...] = ()  # by number: of each plan its trigger's, if that counts
     fingerprint: str = field(default="")  # of all rules, to refuse a state folder of other rules

@@ -6,7 +6,7 @@ here as aliases and as the functions that build them. Times are integers: micros
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
@@ -81,8 +81,9 @@ class Batch(NamedTuple):
     """What one reader sends to one shard at a time.
 
     `watermark` is the least over the reader's partitions (`NO_WATERMARK` until each has one, `ENDED` when all have
-    ended); `highest` is the highest `ts` that it has read. Every shard gets every reader's progress, with or without
-    records, or its own watermark would stand still.
+    ended); `highest` is the highest `ts` that it has read; `began` tells by source the first `ts` of its partitions, as
+    far as they have any. Every shard gets every reader's progress, with or without records, or its own watermark would
+    stand still.
     """
 
     shard: int
@@ -92,6 +93,7 @@ class Batch(NamedTuple):
     records: list[Record]
     late: list[LateRecord]
     dead: list[DeadLetter]
+    began: Mapping[int, Micros] = {}
 
 
 class Row(Protocol):

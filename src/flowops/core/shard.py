@@ -24,9 +24,10 @@ from flowops.core.admission import (
     trigger_id,
 )
 from flowops.core.attribution import attain, attain_by_receipt, open_windows
+from flowops.core.counters import prune
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import Attain, Attributes, Cancel, Plan, Project, Start
+from flowops.core.plan import Attain, Attributes, Cancel, Count, CountTrigger, Plan, Project, Start
 from flowops.core.receipts import (
     DELIVERED,
     FAILURES,
@@ -40,6 +41,7 @@ from flowops.core.receipts import (
     withdraw,
 )
 from flowops.core.records import (
+    BEFORE_ALL,
     ENDED,
     NO_WATERMARK,
     RECEIPT,
@@ -74,8 +76,8 @@ _REMEMBERED = 10_000
 Turn: TypeAlias = tuple[Plan, matchers.Matcher, tuple[Start, ...], bool]
 """One plan's listeners of an event that may begin something; whether any of them has a condition left to ask."""
 
-Heard: TypeAlias = tuple[list[Attain], dict[int, list[Cancel]], list[Turn]]
-"""The listeners of an event, sorted out: goals, what ends waits (by plan), then plan by plan what starts."""
+Heard: TypeAlias = tuple[list[Attain], list[Count], dict[int, list[Cancel]], list[Turn]]
+"""The listeners of an event, sorted out: goals, counts, what ends waits (by plan), then plan by plan what starts."""
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -95,6 +97,9 @@ class Shard:
         self._readers = readers
         self._progress: Progress = {}
         self._held: list[Record] = []  # not reached by the watermark yet
+        self._began: dict[int, Micros] = {}  # by source: its first record (S12a)
+        self._origin: Micros | None = None  # the first of all, once each reader has told
+        self._fired: Micros = NO_WATERMARK  # timers have fired up to here
         self._users = Users()
         self._timers = Timers()
         self._effects = _no_effects()
@@ -115,6 +120,9 @@ class Shard:
     def receive(self, batch: Batch) -> None:
         """Take a batch in. Its records wait until the watermark has reached them (S7)."""
         self._progress[batch.reader] = (batch.watermark, batch.highest)
+        if self._origin is None:
+            for source, first in batch.began.items():
+                self._began[source] = min(first, self._began.get(source, first))
         self._held.extend(batch.records)
         self._effects.late.extend(batch.late)
         self._effects.dead.extend(batch.dead)
@@ -136,6 +144,8 @@ class Shard:
         watermark = self.watermark
         if watermark == NO_WATERMARK:
             return self._take_effects()
+        if self._origin is None:
+            self._begin()
         held = self._held
         held.sort()
         if watermark >= ENDED:
@@ -168,11 +178,17 @@ class Shard:
             handle(record)
         if until >= timers.head:
             self._fire(until)
+        self._fired = until
         if len(self._users.open) > OPEN_USERS:
             self._users.rest()
         if len(self._users) > self._sweep_at:
             self._sweep(until)
         return self._take_effects()
+
+    def _begin(self) -> None:
+        """Time begins with the first record of all that has one; without any, where it is moved to (`--until`)."""
+        highest = max(highest for _, highest in self._progress.values())
+        self._origin = min(self._began.values(), default=highest if highest > BEFORE_ALL else NEVER)
 
     def _handle(self, record: Record) -> None:
         """One record. An event: goals, then what it ends, then by plan what it starts (S17a)."""
@@ -183,15 +199,20 @@ class Shard:
             else:
                 self._update_profile(record)
             return
-        goals, cancels, turns = self._heard.get(hits) or self._sort_out(hits)
+        goals, counts, cancels, turns = self._heard.get(hits) or self._sort_out(hits)
         user = self._users.open.get(user_id) or self._users.find(user_id)
         if user is None:  # of whom nothing is known, nothing can end
-            if not turns or ts < at:
+            if not counts and (not turns or ts < at):
                 return
             user = self._users.create(user_id)
         profile = user.profile or self._unknown
         if goals and user.windows:
             self._effects.goals.extend(attain(self.project.plans, goals, user, profile, user_id, record))
+        if counts:
+            reached = matchers.count(counts, self.project.counters, user, profile, record)
+            turns = [
+                turn for turn in turns if turn[0].index in reached or not isinstance(turn[0].trigger, CountTrigger)
+            ]
         if cancels and user.instances:
             matchers.cancel(cancels, self.project.plans, user, profile, record)
         if ts < at:  # late: never starts a trigger (S9)
@@ -223,12 +244,15 @@ class Shard:
     def _sort_out(self, hits: tuple[int, ...]) -> Heard:
         """What each of the listeners may do, in order; there are few different `hits`, so it is remembered."""
         goals: list[Attain] = []
+        counts: list[Count] = []
         cancels: dict[int, list[Cancel]] = {}
         starts: dict[int, list[Start]] = {}
         for hit in hits:
             listener = self.project.listeners[hit]
             if isinstance(listener, Attain):
                 goals.append(listener)
+            elif isinstance(listener, Count):
+                counts.append(listener)
             elif isinstance(listener, Cancel):
                 cancels.setdefault(listener.plan, []).append(listener)
             else:
@@ -237,7 +261,7 @@ class Shard:
             (self.project.plans[plan], self._matchers[plan], tuple(each), any(one.where for one in each))
             for plan, each in starts.items()
         ]
-        heard = goals, cancels, turns
+        heard = goals, counts, cancels, turns
         if len(self._heard) < _REMEMBERED:
             self._heard[hits] = heard
         return heard
@@ -335,6 +359,9 @@ class Shard:
 
     def _is_over(self, user: User, now: Micros) -> bool:
         if user.instances or user.windows or user.profile_at or user.withdrawn:
+            return False
+        prune(self.project.counters, user, now)
+        if user.tallies:
             return False
         if any(sent.until > now for sent in user.sent):
             return False
@@ -561,7 +588,9 @@ class Shard:
         return self._frame(self._users.everything())
 
     def _frame(self, users: dict[str, bytes | None]) -> bytes:
-        return encode_frame(Frame(FORMAT, self.number, self._progress, self._held, users))
+        return encode_frame(
+            Frame(FORMAT, self.number, self._progress, self._held, users, self._began, self._origin, self._fired)
+        )
 
     @classmethod
     def restore(cls, number: int, project: Project, readers: int, frames: Iterable[bytes]) -> Shard:
@@ -571,6 +600,9 @@ class Shard:
         if last is not None:
             shard._progress = last.progress
             shard._held = last.held
+            shard._began = last.began
+            shard._origin = last.origin
+            shard._fired = last.fired
         for user_id, user in shard._users.each():
             if user.armed < NEVER:
                 shard._timers.add(user.armed, user_id)

@@ -15,7 +15,7 @@ import msgspec
 from flowops.core.records import Micros, Record
 from flowops.core.timers import NEVER
 
-FORMAT = 3
+FORMAT = 4
 """Number of the state format: raise it when anything in this module changes what is written."""
 
 OPEN_USERS = 2048
@@ -77,6 +77,24 @@ Send: TypeAlias = tuple[Micros, int, int]
 """(at, plan, channel) of a message that counts for caps."""
 
 
+Entry: TypeAlias = tuple[Micros, str, str | None]
+"""(ts, event id, what counts: None, the distinct value, or the amount in decimal digits)."""
+
+
+class Tally(msgspec.Struct, array_like=True, gc=False):
+    """What one user has of one counter, and of one key (`counters`)."""
+
+    counter: int
+    armed: bool = True  # it has been below what is wanted since it last fired
+    total: str = "0"  # of a sum
+    entries: list[Entry] = msgspec.field(default_factory=list)
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The events that count, first to last."""
+        return tuple([event_id for _, event_id, _ in self.entries])
+
+
 class User(msgspec.Struct, array_like=True, gc=False):
     """All that is remembered of one user; in tuples, because most are empty, and of these there is one for all."""
 
@@ -89,6 +107,7 @@ class User(msgspec.Struct, array_like=True, gc=False):
     entries: tuple[tuple[int, str | None, Micros], ...] = ()  # (plan, key, last entry)
     sent: tuple[Sent, ...] = ()
     withdrawn: tuple[tuple[int, Micros], ...] = ()  # (channel, when consent for it was withdrawn last)
+    tallies: dict[str, Tally] | None = None  # by `counters.name_of`
 
     def is_empty(self) -> bool:
         """Nothing is known or pending: the user need not be kept."""
@@ -100,6 +119,7 @@ class User(msgspec.Struct, array_like=True, gc=False):
             or self.profile_at
             or self.sent
             or self.withdrawn
+            or self.tallies
         )
 
 
@@ -115,6 +135,9 @@ class Frame(msgspec.Struct, array_like=True):
     progress: Progress
     held: list[Record]
     users: dict[str, bytes | None]
+    began: dict[int, Micros]  # by source: its first record
+    origin: Micros | None  # the first of all; None until time has begun
+    fired: Micros  # timers have fired up to here
 
 
 _encode_frame = msgspec.msgpack.Encoder().encode

@@ -1,8 +1,8 @@
 """Checked plans -> `core.plan.Project`: everything gets its number, every text its function.
 
 The order of things is the engine's order (S7, S17a): plans by priority, then id; goals listen first, then each plan's
-cancels before its start. Only what is asked for after routing travels: a property that the route alone decides on is a
-column of the source, but no value of the event.
+counts and cancels before its start. Only what is asked for after routing travels: a property that the route alone
+decides on is a column of the source, but no value of the event.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from flowops.rules.routing import build_route
 from flowops.rules.schema_plan import Step
 from flowops.rules.schema_project import MAX_FUTURE, Cap, ProjectFile, Quiet, Scope
 from flowops.rules.templates import renderer
-from flowops.rules.texts import held_to
 from flowops.rules.triggers import Heard, Part
 
 ALL_DAYS = frozenset(range(7))
-ROLES = ("cancel", "start")
+ROLES = ("count", "cancel", "start")
 """In this order an event meets the listeners of a plan (S17a)."""
 
 CLICK = core.Goal("clicked", 7 * DAY, None, "every", None, "clicked")
@@ -82,7 +81,8 @@ def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     captured = plan.captured()
     for part in plan.trigger.parts:
         kept = captured[part.step] if part.step is not None else []
-        yield part.heard, {*kept, *plan.trigger.key, *_names(part.heard.rest)}
+        value = [part.value] if part.value is not None else []
+        yield part.heard, {*kept, *value, *plan.trigger.key, *_names(part.heard.rest)}
     for aim in plan.aims:
         if aim.heard is None:
             continue
@@ -98,7 +98,6 @@ class _Compiler:
         self.project = project
         self.plans = plans
         self.layouts = layouts
-        self._scopes: dict[str, frozenset[int]] = {}
         self.attributes = used_attributes(project, plans)
         travelling: dict[str, set[str]] = {}
         for plan in plans:
@@ -123,6 +122,7 @@ class _Compiler:
             events=tuple(core.EventTable(event, properties) for event, properties in self.tables.items()),
             listeners=tuple(self._listener(each) for each in self.listening),
             plans=plans,
+            counters=tuple(getattr(plan.trigger, "counter", None) for plan in plans),
             fingerprint=self._fingerprint(plans),
         )
 
@@ -170,14 +170,16 @@ class _Compiler:
         plan, part = self.plans[listening.plan], listening.what
         event = self.tables.get(listening.heard.event, ())
         captured, rest = plan.captured(), listening.heard.rest
-        starts = isinstance(part, Part) and part.role == "start"
-        steps = {} if starts else captured
+        steps = captured if isinstance(part, int) or part.role == "cancel" else {}
         where = predicate(rest, event=event, steps=steps, user=self.attributes) if rest else None
         if isinstance(part, int):
             return core.Attain(listening.plan, part, where)
         key = tuple(event.index(name) for name in plan.trigger.key)
         if part.role == "cancel":
             return core.Cancel(listening.plan, where, key)
+        if part.role == "count":
+            value = None if part.value is None else event.index(part.value)
+            return core.Count(listening.plan, listening.plan, where, value, key, part.always)
         kept = captured[part.step] if part.step is not None else []
         return core.Start(listening.plan, where, tuple(event.index(name) for name in kept), key, part.number)
 
@@ -259,7 +261,7 @@ class _Compiler:
             if scope.channel is not None:
                 channel = list(self.project.channels).index(scope.channel)
             if scope.model_dump(exclude_none=True, exclude={"channel"}):
-                plans = self._in_scope(scope)
+                plans = frozenset(index for index, plan in enumerate(self.plans) if in_scope(scope, plan))
         return core.Cap(
             at_most=cap.at_most,
             rolling=cap.per.rolling,
@@ -269,21 +271,12 @@ class _Compiler:
             text=f"{cap.at_most} per {cap.per.text} ({shown})",
         )
 
-    def _in_scope(self, scope: Scope) -> frozenset[int]:
-        """The plans that a scope names; asked by many caps with few scopes."""
-        key = scope.model_dump_json(exclude={"channel"})
-        if key not in self._scopes:
-            self._scopes[key] = frozenset(index for index, plan in enumerate(self.plans) if in_scope(scope, plan))
-        return self._scopes[key]
-
     def _step(self, plan: CheckedPlan, step: Step) -> core.Step:
         steps = plan.captured()
         made: dict[int, core.Renderer] = {}
         for fields in plan.content.values():
             if id(fields) not in made:
-                render = renderer(fields, steps=steps, user=self.attributes, zone=plan.zone)
-                sms = self.project.channels[step.channel].limit == "sms"
-                made[id(fields)] = held_to(render, sms=sms, banned=self.project.banned_words)
+                made[id(fields)] = renderer(fields, steps=steps, user=self.attributes, zone=plan.zone)
         content = {variant: made[id(fields)] for variant, fields in plan.content.items()}
         channel = self.channels[list(self.project.channels).index(step.channel)]
         return core.Step(step.step, channel, content, step.expires)
@@ -303,7 +296,7 @@ class _Compiler:
     # Versions
 
     def _version(self, plan: CheckedPlan) -> str:
-        project = self.project.model_dump(mode="json", include={"zone", "quiet", "caps", "profile", "banned_words"})
+        project = self.project.model_dump(mode="json", include={"zone", "quiet", "caps", "profile"})
         common = set(Settings.model_fields)  # what a decision sees of a channel; how it connects is no matter of a plan
         project["channels"] = {
             name: channel.model_dump(mode="json", include=common) for name, channel in self.project.channels.items()

@@ -10,14 +10,14 @@ from typing import Final, Literal, TypeAlias
 Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "without", "step", "goal"]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
-    "project": frozenset({"funnel", "coupons"}),
+    "project": frozenset({"funnel", "coupons", "banned_words"}),
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
     "audience": frozenset({"did", "did_not"}),
     "trigger": frozenset(
         {
             "sequence", "all", "any", "inactive_for", "schedule", "enters", "leaves", "attribute", "date_of",
-            "times", "distinct", "sum", "reaches", "strict", "unfinished", "yearly", "offset", "at", "from", "to",
+            "strict", "unfinished", "yearly", "offset", "at", "from", "to",
         }
     ),
     "without": frozenset({"enters", "leaves", "attribute", "within", "times", "any", "all"}),
@@ -27,11 +27,6 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "goal": frozenset({"label"}),
 }  # fmt: skip
 """Keys, by the place where they stand."""
-
-WORDS: Final[dict[str, frozenset[str]]] = {
-    "repeat": frozenset({"rearm", "always"}),
-}
-"""Values, by the key that they are given to."""
 
 
 def not_yet(place: str | None) -> frozenset[str]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from flowops.rules.document import Document, Loc, Mapping, full_width
-from flowops.rules.later import WORDS, not_yet
+from flowops.rules.later import not_yet
 from flowops.settings.guess import nearest, one_of
 from flowops.settings.model import Model, Reading, is_tag
 
@@ -42,10 +42,10 @@ class _Reading(Reading):
                 else:
                     kept[key] = value
             elif not self.comma(data, key):
-                self.unknown(loc, key, keys, later)
+                self.unknown(loc, key, keys, later, model.siblings())
         return kept
 
-    def unknown(self, loc: Loc, key: str, keys: list[str], later: frozenset[str]) -> None:
+    def unknown(self, loc: Loc, key: str, keys: list[str], later: frozenset[str], siblings: frozenset[str]) -> None:
         if key in later:
             hint = "leave it out in this version"
             self.document.report_key("FO104", loc, f"`{key}` is not supported yet", hint=hint)
@@ -54,6 +54,9 @@ class _Reading(Reading):
             at, instead = wide
             self.document.report_key("FO003", loc, f"full-width `{key[at]}`", key, f"write `{instead}`")
             self.partial.add(loc[:-1])
+        elif key in siblings:
+            what = f"`{key}` does not go with what else stands here"
+            self.document.report_key("FO107", loc, what, hint=f"with that go {', '.join(f'`{each}`' for each in keys)}")
         else:
             self.document.report_key("FO101", loc, f"unknown key `{key}`", hint=one_of(key, keys))
             near = nearest(key, keys)
@@ -102,11 +105,7 @@ class _Reading(Reading):
         elif got is None:
             document.report_key("FO103", loc, f"`{loc[-1]}` has no value", hint="say one, or leave the key out")
         elif kind == "literal_error":
-            word = next((str(step) for step in reversed(loc) if isinstance(step, str)), "")
-            if got in WORDS.get(word, ()):
-                document.report("FO104", loc, f"`{word}: {got}` is not supported yet", hint="leave it out")
-            else:
-                document.report("FO106", loc, f"`{got}` is not understood here", shown, str(context["expected"]))
+            document.report("FO106", loc, f"`{got}` is not understood here", shown, str(context["expected"]))
         elif kind in ("too_short", "too_long"):
             document.report("FO102", loc, f"`{loc[-1]}` needs at least one entry")
         else:

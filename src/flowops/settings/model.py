@@ -33,6 +33,11 @@ class Model(BaseModel):
         """The keys as they are written."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
+    @classmethod
+    def siblings(cls) -> frozenset[str]:
+        """The keys of models that may stand in its place."""
+        return frozenset()
+
     @model_validator(mode="before")
     @classmethod
     def _read_keys(cls, data: Any, info: ValidationInfo) -> Any:

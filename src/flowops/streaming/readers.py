@@ -298,13 +298,21 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         self._sent += SHARDS
         self.report(watermark, highest)
         number = self._number
+        began = self._began()
         return [
-            (
-                key,
-                Batch(shard, number, watermark, highest, records[shard], late[shard], dead if shard == number else []),
-            )
+            (key, Batch(shard, number, watermark, highest, records[shard], late[shard], dead_here, began))
             for shard, key in enumerate(SHARD_KEYS)
+            for dead_here in [dead if shard == number else []]
         ]
+
+    def _began(self) -> dict[int, Micros]:
+        """By source: the first time of its partitions (S12a)."""
+        began: dict[int, Micros] = {}
+        for lane in self._lanes:
+            first = lane.intake.first
+            if first is not None:
+                began[lane.source.index] = min(first, began.get(lane.source.index, first))
+        return began
 
     def _nap(self, seconds: float) -> list[tuple[str, Batch]]:
         self._awake = datetime.now(UTC) + timedelta(seconds=min(max(seconds, 0.001), _LONGEST_NAP))

@@ -10,12 +10,17 @@ from collections.abc import Mapping
 
 from flowops.core.matchers.absence import AbsenceMatcher, cancel
 from flowops.core.matchers.base import Matcher
+from flowops.core.matchers.counting import CountMatcher, count
 from flowops.core.matchers.event import EventMatcher
-from flowops.core.plan import AbsenceTrigger, EventTrigger, Plan, Trigger
+from flowops.core.plan import AbsenceTrigger, CountTrigger, EventTrigger, Plan, Trigger
 
-__all__ = ["Matcher", "cancel", "matcher"]
+__all__ = ["Matcher", "cancel", "count", "matcher"]
 
-MATCHERS: Mapping[type[Trigger], type[Matcher]] = {EventTrigger: EventMatcher, AbsenceTrigger: AbsenceMatcher}
+MATCHERS: Mapping[type[Trigger], type[Matcher]] = {
+    EventTrigger: EventMatcher,
+    AbsenceTrigger: AbsenceMatcher,
+    CountTrigger: CountMatcher,
+}
 
 
 def matcher(plan: Plan) -> Matcher:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 from flowops.rules.document import Mapping
 from flowops.rules.triggers.absence import AbsenceTrigger
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part
+from flowops.rules.triggers.counting import COUNTS, CountTrigger
 from flowops.rules.triggers.event import EventTrigger
 from flowops.settings.fields import refuse
 
@@ -22,6 +23,8 @@ __all__ = ["CheckedTrigger", "Checker", "Heard", "Part", "Trigger"]
 def kind_of(value: Any) -> str:
     """The tag of the kind for which the keys speak."""
     keys = set(value) if isinstance(value, Mapping) else set()
+    if keys & COUNTS and "without" not in keys:
+        return "<count>"
     return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
 
 
@@ -33,7 +36,9 @@ def _mapping(value: Any) -> Any:
 
 Trigger: TypeAlias = Annotated[
     Annotated[
-        Annotated[EventTrigger, Tag("<event>")] | Annotated[AbsenceTrigger, Tag("<absence>")],
+        Annotated[EventTrigger, Tag("<event>")]
+        | Annotated[AbsenceTrigger, Tag("<absence>")]
+        | Annotated[CountTrigger, Tag("<count>")],
         Discriminator(kind_of),
     ],
     BeforeValidator(_mapping),

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from flowops.core import plan as core
-from flowops.core.records import Micros
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc
 from flowops.rules.expressions import Checked, Scope, Type
@@ -33,15 +32,18 @@ class Heard:
 class Part:
     """An event of a trigger, as one of the plan's listeners.
 
-    `role` is the kind of the listener (`core.plan.Start`, `Cancel`), `number` its `part`; `step` the name under which
-    its properties are kept for later filters and the content, None where they are not.
+    `role` is the kind of the listener (`core.plan.Start`, `Cancel`, `Count`), `number` its `part`; `step` the name
+    under which its properties are kept for later filters and the content, None where they are not. `value` and `always`
+    are a `Count`'s.
     """
 
     heard: Heard
     loc: Loc
-    role: Literal["start", "cancel"]
+    role: Literal["start", "cancel", "count"]
     number: int = 0
     step: str | None = None
+    value: str | None = None
+    always: bool = False
 
 
 @dataclass(slots=True)
@@ -69,6 +71,9 @@ class Checker(Protocol):
     def properties(self, event: str) -> dict[str, Type]:
         """The properties of an event with their types; none of one that is not declared."""
 
+    def declares(self, event: str) -> bool:
+        """Whether there is such an event; `any` stands for all."""
+
     def heard(self, loc: Loc, event: str, where: str | None, scope: Scope) -> Heard:
         """Check an event and its filter."""
 
@@ -93,13 +98,17 @@ class Kind(Model):
     key: Keys | None = None
     delay: Annotated[int, BeforeValidator(_delay)] = 0
 
+    @classmethod
+    def siblings(cls) -> frozenset[str]:
+        """The keys of the other kinds: they need not be guessed at."""
+        kinds = list[type[Kind]](Kind.__subclasses__())
+        for kind in kinds:  # grows on the way
+            kinds += kind.__subclasses__()
+        return frozenset(key for kind in kinds for key in kind.keys())  # noqa: SIM118 - a method
+
     def check(self, checker: Checker) -> CheckedTrigger:
         """Read every text of it; what is wrong is reported to the checker's document."""
         raise NotImplementedError
-
-    def waits(self) -> list[tuple[str, Micros]]:
-        """What lies at least between the first event and the decision: the keys that say so, with their durations."""
-        return [("delay", self.delay)] if self.delay else []
 
     def build(self) -> core.Trigger:
         """What the engine runs."""

@@ -1,0 +1,94 @@
+"""`event: A`, `times: 3`, `within: 7d`, also `distinct: sku`, or `sum: amount`, `reaches: 500` (S16)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from flowops.core import plan as core
+from flowops.core.counters import LONGEST as MOST
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part
+from flowops.rules.triggers.event import EventTrigger
+from flowops.settings.fields import LONGEST, MILLISECOND, Identifier, as_text, integer, parse_number, refuse, within
+from flowops.settings.guess import one_of
+from flowops.settings.model import Word
+
+COUNTS = frozenset({"times", "distinct", "sum", "reaches"})
+"""The keys that speak for it."""
+
+_NUMBERS = ("number", "money")
+_VALUES = ("string", "number", "money", "boolean", "time", "date", "zone")
+_span = within(MILLISECOND, LONGEST)
+
+
+def parse_amount(value: Any) -> Decimal:
+    """`500` or `0.5`, above 0, exactly."""
+    if not parse_number(value) > 0:
+        refuse("FO202", f"`{value}` is out of range", "a sum is reached from below: above 0")
+    return Decimal(as_text(value))
+
+
+def _within(value: Any) -> int | None:
+    return None if as_text(value, "a duration or `ever`") == "ever" else _span(value)
+
+
+class CountTrigger(EventTrigger):
+    """S16."""
+
+    times: Annotated[int | None, BeforeValidator(integer(1, MOST))] = None
+    distinct: Identifier | None = None
+    sum: Identifier | None = None
+    reaches: Annotated[Decimal | None, BeforeValidator(parse_amount)] = None
+    within: Annotated[int | None, BeforeValidator(_within)] = Field()
+    repeat: Annotated[Literal["rearm", "always"], Word] = "rearm"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.sum is None) != (self.reaches is None):
+            lacks, hint = ("reaches", "reaches: 500") if self.reaches is None else ("sum", "sum: amount")
+            refuse("FO102", f"`{lacks}` is missing: a sum of a property reaches an amount", hint)
+        if self.sum is not None and (self.times is not None or self.distinct is not None):
+            other = "times" if self.times is not None else "distinct"
+            refuse("FO107", f"`sum` and `{other}` exclude each other", "a plan for each of them")
+        if self.sum is None and self.times is None:
+            refuse("FO102", "`times` is missing: so many different values are wanted", "times: 3")
+        return self
+
+    def check(self, checker: Checker) -> CheckedTrigger:
+        """As an event, which counts before it may start anything."""
+        checked = super().check(checker)
+        (start,) = checked.parts
+        value = self.sum or self.distinct
+        if value is not None:
+            self._value(checker, value)
+        heard = start.heard
+        count = Part(heard, start.loc, "count", value=value, always=self.repeat == "always")
+        checked.parts = [count, Part(Heard(heard.event, heard.own, ()), start.loc, "start", step=start.step)]
+        return checked
+
+    def _value(self, checker: Checker, name: str) -> None:
+        """What is added up must be a number, what is told apart one value."""
+        key = "sum" if self.sum else "distinct"
+        known = checker.properties(self.event)
+        wanted = _NUMBERS if self.sum else _VALUES
+        if name not in known:
+            if checker.declares(self.event):
+                what = f"`{key}: {name}`: the event `{self.event}` has no such property"
+                checker.document.report("FO303", ("trigger", key), what, hint=one_of(name, known))
+        elif known[name] not in wanted:
+            what = f"`{key}: {name}` is {known[name]}, not {'a number' if self.sum else 'one value'}"
+            checker.document.report("FO405", ("trigger", key), what, hint=f"`{key}` takes {', '.join(wanted)}")
+
+    @property
+    def counter(self) -> core.Counter:
+        """What is counted."""
+        if self.reaches is not None:
+            return core.Counter("sum", self.reaches, self.within, 0)
+        times = self.times or 1
+        return core.Counter("times" if self.distinct is None else "distinct", times, self.within, times)
+
+    def build(self) -> core.Trigger:
+        """With its counter."""
+        return core.CountTrigger(self.counter, self.delay)
