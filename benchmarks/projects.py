@@ -46,6 +46,38 @@ trigger:
   content: {{title: Still thinking?, body: "{{{{ product_view.sku }}}} is waiting."}}
 """
 
+RICH = """\
+plan: {name}
+name: Reminder of an unfinished order, {name}
+group: {group}
+owner: growth
+tags: [cart, {group}]
+dates: {{from: 2022-04-20, to: 2022-06-30}}
+trigger:
+  event: product_view
+  where: price >= {price} and category in ('{category}', 'c0') and lower(sku) like 'sku%'
+  without: {{event: order, where: sku = product_view.sku}}
+  within: 1h
+  key: sku
+reentry: 7d
+caps:
+  - {{at_most: 1, per: 24h}}
+  - {{at_most: 1, per: calendar week, scope: {{group: {group}}}}}
+quiet: {{from: 22:00, to: 08:00, then: hold}}
+experiment: {{holdout: 10%, variants: {{short: 50%, long: 50%}}}}
+send:
+  channel: push
+  content:
+    variants:
+      short: {{title: Still thinking?, body: "{{{{ product_view.sku }}}} is waiting."}}
+      long:
+        title: Still thinking about it?
+        body: "{{{{ product_view.category | default: 'shoes' | upcase }}}}: 10 % off {{{{ product_view.sku }}}} today."
+goals:
+  - {{goal: ordered, event: order, where: amount between 50 and 5000, within: 1h, value: amount, target: 15%}}
+"""
+"""What lint has to read of one plan: all that a plan may say, no two alike."""
+
 CAPS = "caps: [{at_most: 1, per: 24h}, {at_most: 2, per: 7d}]\n"
 GOAL = "goals: [{goal: ordered, event: order, within: 1h}]\n"
 
@@ -62,7 +94,7 @@ def plans(job: str) -> dict[str, str]:
     """The plans of a job, by name.
 
     Beside the four of the benchmark: `touched`, a wait that each view restarts; `day`, whose state is full after one
-    day of events: J1 with a message a day and a goal.
+    day of events: J1 with a message a day and a goal; `lint`, a thousand plans to be read and checked.
     """
     if job == "J1":
         return {"unfinished-order": plan("unfinished-order")}
@@ -79,6 +111,13 @@ def plans(job: str) -> dict[str, str]:
         }
     if job == "touched":
         return {"unfinished-order": plan("unfinished-order", within="6h", repeat="restart")}
+    if job == "lint":
+        return {
+            f"plan-{number:04d}": RICH.format(
+                name=f"plan-{number:04d}", group=f"g{number % 20}", price=number % 200, category=f"c{number}"
+            )
+            for number in range(1_000)
+        }
     raise ValueError(f"no job {job!r}")
 
 

@@ -37,7 +37,8 @@ TOUCHED = 0.2  # the share of live users that an epoch touches, in the bar about
 
 ENGINE, LOOP, PEER = "flowops", "loop", "Bytewax by user"
 SECTIONS = (
-    "start", "speed", "plans", "processes", "memory", "snapshots", "kafka", "latency", "restore", "stalls", "soak",
+    "start", "lint", "speed", "plans", "processes", "memory", "snapshots",
+    "kafka", "latency", "restore", "stalls", "soak",
 )  # fmt: skip
 
 Command: TypeAlias = Sequence[str | Path]
@@ -141,6 +142,17 @@ def start(bench: Bench) -> None:
             contestants[PEER] = bench.peer(job, tiny)
         bench.race("start", job, 10, contestants)
         bench.start_up[job] = median(f.wall for f in bench.figures[-len(contestants) :] if f.contestant == ENGINE)
+
+
+def lint(bench: Bench) -> None:
+    """`flowops lint` over a thousand plans, which it finds nothing in."""
+    (tiny,) = make(Log("day", 10, 3))
+    folder = write_project(bench.work / "lint", "lint", [tiny])
+    runs = bench.race("lint", "1,000 plans", 0, {ENGINE: [FLOWOPS, "lint", "--project", folder]})
+    if any(run.stdout != "1000 plans fine\n" for run in runs[ENGINE]):
+        raise CommandError(f"lint finds something in the plans of the benchmark: {runs[ENGINE][0].stdout[:500]}")
+    walls = median(run.wall for run in runs[ENGINE])
+    bench.bars.append(Bar("lint of 1,000 plans", walls, 5, at_most=True, unit="s"))
 
 
 def speed(bench: Bench) -> None:
@@ -306,7 +318,7 @@ def main() -> None:
     try:
         for section in SECTIONS:
             if section in given.only:
-                {"start": start, "speed": speed, "plans": plans, "processes": processes, "memory": memory,
+                {"start": start, "lint": lint, "speed": speed, "plans": plans, "processes": processes, "memory": memory,
                  "snapshots": snapshots, "kafka": live.kafka, "latency": live.latency, "restore": live.restore,
                  "stalls": live.stalls, "soak": live.soak}[section](bench)  # fmt: skip
     except CommandError as error:

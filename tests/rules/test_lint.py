@@ -7,11 +7,13 @@ findings that are expected of it. `python tests/rules/test_lint.py` writes the e
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
+import jsonschema
 import pytest
+from bad_examples import HERE, example, unfold
+from click.testing import Result
 from typer.testing import CliRunner
 
 from flowops.cli.main import app
@@ -19,23 +21,9 @@ from flowops.errors import ConfigError
 from flowops.rules.findings import CODES, document_codes, render
 from flowops.rules.load import find_project, load_project
 
-HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad").glob("*.yaml"))
+SARIF = json.loads((HERE / "sarif-2.1.0.json").read_text(encoding="utf-8"))
 DOCS = HERE.parent.parent / "docs"
-
-
-def unfold(example: Path, folder: Path) -> Path:
-    """The project that a bad example stands for. `(none)` takes a file away, `(hex)` gives its bytes."""
-    shutil.copytree(HERE / "base", folder, dirs_exist_ok=True)
-    parts = re.split(r"^### (.+)\n", example.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    for name, text in zip(parts[::2], parts[1::2], strict=True):
-        path = folder / name
-        if text == "(none)\n":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes.fromhex(text[5:]) if text.startswith("(hex)") else text.encode())
-    return folder
 
 
 def found(example: Path, folder: Path) -> str:
@@ -74,6 +62,71 @@ def test_lint_exits_with_1_for_errors_and_prints_json(tmp_path: Path) -> None:
     answer = json.loads(result.stdout)
     assert answer["errors"] == len(answer["findings"]) > 0
     assert {"code", "severity", "path", "line", "column", "what", "got", "hint"} == set(answer["findings"][0])
+
+
+def lint(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["lint", "--project", str(folder), *arguments])
+
+
+def test_json_and_its_format_are_the_same(tmp_path: Path) -> None:
+    unfold(example("full-width-colon"), tmp_path)
+    assert lint(tmp_path, "--json").stdout == lint(tmp_path, "--format", "json").stdout
+
+
+@pytest.mark.parametrize("name", ["unknown-key", "no-plan", "sms", "not-utf8", "content-syntax"])
+def test_sarif_is_what_its_schema_says(name: str, tmp_path: Path) -> None:
+    """SARIF 2.1.0: every finding with its rule, level and place; the file's own URI is escaped."""
+    unfold(example(name), tmp_path)
+    result = lint(tmp_path, "--format", "sarif")
+    log = json.loads(result.stdout)
+    jsonschema.Draft7Validator(SARIF, format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER).validate(log)
+    (run,) = log["runs"]
+    findings = load_project(tmp_path).findings
+    rules = run["tool"]["driver"]["rules"]
+    assert len(findings) == len(run["results"]) > 0
+    for each, told in zip(findings, run["results"], strict=True):
+        assert (told["ruleId"], rules[told["ruleIndex"]]["id"], told["level"]) == (each.code, each.code, each.severity)
+        place = told["locations"][0]["physicalLocation"]
+        region = place.get("region", {"startLine": 0, "startColumn": 0})
+        assert (region["startLine"], region["startColumn"]) == (each.line, each.column)
+        assert each.what in told["message"]["text"]
+
+
+def test_a_sarif_of_nothing_is_one_too(tmp_path: Path) -> None:
+    shutil.copytree(HERE / "base", tmp_path, dirs_exist_ok=True)
+    result = lint(tmp_path, "--format", "sarif")
+    log = json.loads(result.stdout)
+    jsonschema.Draft7Validator(SARIF).validate(log)
+    assert (result.exit_code, log["runs"][0]["results"]) == (0, [])
+
+
+def test_paths_for_code_hosts_start_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project may be a folder of the repository; run from within, its own paths are told."""
+    unfold(example("correlated-without-key"), tmp_path / "my shop")
+    monkeypatch.chdir(tmp_path)
+    place = json.loads(lint(Path("my shop"), "--format", "sarif").stdout)["runs"][0]["results"][0]["locations"][0]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == "my%20shop/rules/reminder.yaml"
+    assert lint(Path("my shop"), "--format", "github").stdout.startswith("::warning file=my shop/rules/reminder.yaml,")
+    monkeypatch.chdir(tmp_path / "my shop" / "rules")
+    assert lint(tmp_path / "my shop", "--format", "github").stdout.startswith("::warning file=rules/reminder.yaml,")
+
+
+def test_github_gets_a_command_a_line(tmp_path: Path) -> None:
+    """Line ends, `%`, and in properties `:` and `,` are escaped, so nothing of a file can pass for a command."""
+    unfold(example("comma-in-filter"), tmp_path)
+    plan = tmp_path / "rules" / "reminder.yaml"
+    plan.write_text(plan.read_text().replace("sku in ('A', 'B')", "amount % 7 in (1, 2)"))
+    (tmp_path / "rules" / "a,b:100%.yaml").write_text("")
+    comma = (
+        "::error file=rules/reminder.yaml,line=4,col=52,title=FO004 comma in a text inside { }::comma in `where` inside"
+        ' { }%0Agot: where: amount %25 7 in (1, 2)%0Atry: quote the text: where: "amount %25 7 in (1, 2)"'
+    )
+    empty = "::error file=rules/a%2Cb%3A100%25.yaml,title=FO007 empty file::the file is empty"
+    assert lint(tmp_path, "--format", "github").stdout.splitlines() == [empty, comma]
+    plan.unlink()
+    (tmp_path / "rules" / "a,b:100%.yaml").unlink()
+    shutil.copytree(HERE / "base", tmp_path, dirs_exist_ok=True)
+    assert lint(tmp_path, "--format", "github").stdout == ""
 
 
 def test_lint_exits_with_0_for_warnings(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 from flowops.core.effects import Dispatch
 from flowops.core.records import Micros
 from flowops.settings.fields import Cost, Identifier, Wait, refuse
-from flowops.settings.model import MAPPING, TEXT, Model, text_or_mapping
+from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
 
 
 class Receipts(Model):
@@ -65,6 +65,7 @@ class Settings(Model):
     cost: Cost | None = None
     consent: Consent | None = None
     receipts: ReceiptsOrAssumed = "assumed"
+    limit: Annotated[Literal["sms"], Word] | None = None
 
     confirms_itself: ClassVar[bool] = False
     """Whether the channel tells what became of a message, whatever `receipts` says: a network channel does."""

@@ -4,36 +4,69 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flowops.cli.options import AsJson, Project, Verbose
 
+if TYPE_CHECKING:
+    from flowops.rules.load import Loaded
 
-def command(project: Project = None, as_json: AsJson = False, verbose: Verbose = False) -> None:
+
+def command(
+    form: Annotated[
+        Literal["text", "json", "github", "sarif"],
+        typer.Option("--format", help="How to print findings; github: annotations, sarif: for code scanning."),
+    ] = "text",
+    project: Project = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
     """Check every rule file; exit 1 if something must be changed."""
-    from flowops.rules.findings import has_errors, render, render_json
+    from flowops.rules.findings import has_errors, render_json
+    from flowops.rules.formats import render_github, render_sarif
     from flowops.rules.load import find_project, load_project
 
     folder = find_project(Path.cwd()) if project is None else project
     loaded = load_project(folder)
     findings = loaded.findings
-    if as_json:
+    if as_json or form == "json":
         sys.stdout.write(render_json(findings) + "\n")
+    elif form == "sarif":
+        sys.stdout.write(render_sarif(findings, below=_below(loaded.folder)) + "\n")
+    elif form == "github":
+        sys.stdout.write(render_github(findings, below=_below(loaded.folder)))
     else:
-        if findings:
-            sys.stdout.write(render(findings) + "\n")
-        errors = sum(finding.severity == "error" for finding in findings)
-        warnings = len(findings) - errors
-        counted = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-        if loaded.project is None:
-            sys.stdout.write(f"{counted}\n")
-        else:
-            plans = ", ".join(plan.id for plan in loaded.project.plans) if verbose else ""
-            fine = f"{_count(len(loaded.project.plans), 'plan')} fine" + (f" ({plans})" if plans else "")
-            sys.stdout.write(f"{fine}; {counted}\n" if findings else f"{fine}\n")
+        _print(loaded, verbose=verbose)
     if has_errors(findings):
         raise typer.Exit(1)
+
+
+def _print(loaded: Loaded, *, verbose: bool) -> None:
+    from flowops.rules.findings import render
+
+    findings = loaded.findings
+    if findings:
+        sys.stdout.write(render(findings) + "\n")
+    errors = sum(finding.severity == "error" for finding in findings)
+    warnings = len(findings) - errors
+    counted = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    if loaded.project is None:
+        sys.stdout.write(f"{counted}\n")
+    else:
+        plans = ", ".join(plan.id for plan in loaded.project.plans) if verbose else ""
+        fine = f"{_count(len(loaded.project.plans), 'plan')} fine" + (f" ({plans})" if plans else "")
+        sys.stdout.write(f"{fine}; {counted}\n" if findings else f"{fine}\n")
+
+
+def _below(folder: Path) -> str:
+    """The project as seen from where the command runs, with its slash; nothing where it is not below."""
+    try:
+        way = folder.resolve().relative_to(Path.cwd().resolve()).as_posix()
+    except ValueError:
+        return ""
+    return "" if way == "." else f"{way}/"
 
 
 def _count(number: int, noun: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from flowops.core.plan import SEGMENT
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
+from flowops.rules.doubts import Doubts, Written
 from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition
 from flowops.rules.schema_plan import Audience, PlanFile
 from flowops.rules.schema_project import ProjectFile
@@ -80,15 +81,6 @@ class CheckedPlan:
         return read | {reference[1] for reference in self.references() if reference[0] == "user"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A text of the content and where it stands."""
-
-    document: Document
-    loc: Loc
-    text: str
-
-
 class PlanChecker:
     """Checks one plan. `templates` are the documents of rules/templates by name."""
 
@@ -101,6 +93,7 @@ class PlanChecker:
         self.plan = plan
         self.zone = Zone(plan.zone or project.zone)
         self.user: dict[str, Type] = {name: attribute.type for name, attribute in project.profile.items()}
+        self.doubts = Doubts(project, document, plan, self.zone)
 
     def run(self) -> CheckedPlan:
         """Check everything; what is wrong is added to the documents that it stands in."""
@@ -114,6 +107,8 @@ class PlanChecker:
         self.dates()
         self.goals(checked, steps)
         self.content(checked, steps)
+        self.doubts.lifetime()
+        self.doubts.together(trigger.parts, checked.audience)
         return checked
 
     def properties(self, event: str) -> dict[str, Type]:
@@ -173,6 +168,8 @@ class PlanChecker:
             what = f"a filter must be true or false, this is {checked.type}"
             self.document.report("FO405", loc, what, text, "compare it with something")
             return None
+        if condition:
+            self.doubts.reach(loc, text, checked)
         return checked
 
     def audience(self, loc: Loc, block: Audience) -> None:
@@ -181,6 +178,7 @@ class PlanChecker:
             self.expression((*loc, "where"), block.where, self._audience_scope, condition=True)
         for number, each in enumerate(block.any or []):
             self.audience((*loc, "any", number), each)
+        self.doubts.block(loc, self.condition_of(block))
 
     @property
     def _audience_scope(self) -> Scope:
@@ -253,11 +251,14 @@ class PlanChecker:
                 read[id(texts)] = self._templates(texts, scope)
             checked.content[variant] = read[id(texts)]
 
-    def _templates(self, texts: Mapping[str, _Text], scope: Scope) -> dict[str, CheckedTemplate]:
+    def _templates(self, texts: Mapping[str, Written], scope: Scope) -> dict[str, CheckedTemplate]:
         made = {name: self._template(text, scope) for name, text in texts.items()}
-        return {name: template for name, template in made.items() if template is not None}
+        found = {name: template for name, template in made.items() if template is not None}
+        if len(found) == len(texts):
+            self.doubts.message(texts, found)
+        return found
 
-    def _contents(self, variants: Sequence[str]) -> dict[str | None, dict[str, _Text]]:
+    def _contents(self, variants: Sequence[str]) -> dict[str | None, dict[str, Written]]:
         content, loc = self.plan.send.content, ("send", "content")
         if "variants" not in content:
             texts = self._fields(loc, content)
@@ -276,7 +277,7 @@ class PlanChecker:
                 self.document.report("FO308", place, f"the variant `{name}` has no content", hint=f"add `{name}:`")
         return {name: self._fields((*place, name), given[name]) for name in variants if name in given}
 
-    def _fields(self, loc: Loc, value: Any) -> dict[str, _Text]:
+    def _fields(self, loc: Loc, value: Any) -> dict[str, Written]:
         if not isinstance(value, dict) or not value:
             self.document.report("FO105", loc, "the content is a mapping of fields", hint="{title: ..., body: ...}")
             return {}
@@ -290,7 +291,7 @@ class PlanChecker:
             return _texts(found, (), found.data())
         return _texts(self.document, loc, value)
 
-    def _template(self, text: _Text, scope: Scope) -> CheckedTemplate | None:
+    def _template(self, text: Written, scope: Scope) -> CheckedTemplate | None:
         try:
             return check_template(text.text, scope)
         except TemplateProblem as problem:
@@ -302,13 +303,13 @@ class PlanChecker:
             return None
 
 
-def _texts(document: Document, loc: Loc, value: Any) -> dict[str, _Text]:
+def _texts(document: Document, loc: Loc, value: Any) -> dict[str, Written]:
     """The fields of a content; a finding for each that is no text."""
     if not isinstance(value, dict):
         if document.root is not None:
             document.report("FO105", loc, "a template is a mapping of fields", hint="title: ...")
         return {}
-    texts: dict[str, _Text] = {}
+    texts: dict[str, Written] = {}
     for name, text in value.items():
         place = (*loc, name)
         if text is None and getattr(document.node(loc), "flow", False) and texts:
@@ -322,7 +323,7 @@ def _texts(document: Document, loc: Loc, value: Any) -> dict[str, _Text]:
         elif text is None:
             document.report_key("FO103", place, f"`{name}` has no value", hint="say one, or leave the key out")
         elif isinstance(text, str):
-            texts[name] = _Text(document, place, text)
+            texts[name] = Written(document, place, text)
         else:
             document.report("FO105", place, f"`{name}` must be a text", hint='quote it: "{{ ... }}"')
     return texts

@@ -72,28 +72,35 @@ def _attribute(project: ProjectFile, document: Document, loc: Loc, name: str | N
 
 def check_caps(project: ProjectFile, document: Document, plans: Sequence[CheckedPlan]) -> None:
     """Every scope must name something that is there."""
+    known = {
+        "group": {plan.file.group for plan in plans},
+        "tag": {tag for plan in plans for tag in plan.file.tags},
+        "plan": {plan.file.plan for plan in plans},
+    }
     for number, cap in enumerate(project.caps):
         loc: Loc = ("caps", number, "scope")
         if cap.scope == "plan":
             document.report("FO107", loc, "a cap of the project has no plan of its own", hint="{plan: NAME}")
-        _check_cap(project, document, loc, cap, plans)
+        _check_cap(project, document, loc, cap, plans, known)
     for plan in plans:
         for number, cap in enumerate(plan.file.caps):
-            _check_cap(project, plan.document, ("caps", number, "scope"), cap, plans)
+            _check_cap(project, plan.document, ("caps", number, "scope"), cap, plans, known)
 
 
-def _check_cap(project: ProjectFile, document: Document, loc: Loc, cap: Cap, plans: Sequence[CheckedPlan]) -> None:
+def _check_cap(
+    project: ProjectFile,
+    document: Document,
+    loc: Loc,
+    cap: Cap,
+    plans: Sequence[CheckedPlan],
+    known: Mapping[str, set[str]],
+) -> None:
     scope = cap.scope
     if not isinstance(scope, Scope):
         return
     if scope.channel is not None and scope.channel not in project.channels:
         hint = one_of(scope.channel, project.channels)
         document.report("FO304", (*loc, "channel"), f"the channel `{scope.channel}` is not declared", hint=hint)
-    known: Mapping[str, set[str]] = {
-        "group": {plan.file.group for plan in plans},
-        "tag": {tag for plan in plans for tag in plan.file.tags},
-        "plan": {plan.file.plan for plan in plans},
-    }
     fine = True
     for key, names in known.items():
         name = getattr(scope, key)

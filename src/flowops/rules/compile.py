@@ -24,6 +24,7 @@ from flowops.rules.routing import build_route
 from flowops.rules.schema_plan import Step
 from flowops.rules.schema_project import MAX_FUTURE, Cap, ProjectFile, Quiet, Scope
 from flowops.rules.templates import renderer
+from flowops.rules.texts import held_to
 from flowops.rules.triggers import Heard, Part
 
 ALL_DAYS = frozenset(range(7))
@@ -98,6 +99,7 @@ class _Compiler:
         self.project = project
         self.plans = plans
         self.layouts = layouts
+        self._scopes: dict[str, frozenset[int]] = {}
         self.attributes = used_attributes(project, plans)
         travelling: dict[str, set[str]] = {}
         for plan in plans:
@@ -261,7 +263,7 @@ class _Compiler:
             if scope.channel is not None:
                 channel = list(self.project.channels).index(scope.channel)
             if scope.model_dump(exclude_none=True, exclude={"channel"}):
-                plans = frozenset(index for index, plan in enumerate(self.plans) if in_scope(scope, plan))
+                plans = self._in_scope(scope)
         return core.Cap(
             at_most=cap.at_most,
             rolling=cap.per.rolling,
@@ -271,12 +273,21 @@ class _Compiler:
             text=f"{cap.at_most} per {cap.per.text} ({shown})",
         )
 
+    def _in_scope(self, scope: Scope) -> frozenset[int]:
+        """The plans that a scope names; asked by many caps with few scopes."""
+        key = scope.model_dump_json(exclude={"channel"})
+        if key not in self._scopes:
+            self._scopes[key] = frozenset(index for index, plan in enumerate(self.plans) if in_scope(scope, plan))
+        return self._scopes[key]
+
     def _step(self, plan: CheckedPlan, step: Step) -> core.Step:
         steps = plan.captured()
         made: dict[int, core.Renderer] = {}
         for fields in plan.content.values():
             if id(fields) not in made:
-                made[id(fields)] = renderer(fields, steps=steps, user=self.attributes, zone=plan.zone)
+                render = renderer(fields, steps=steps, user=self.attributes, zone=plan.zone)
+                sms = self.project.channels[step.channel].limit == "sms"
+                made[id(fields)] = held_to(render, sms=sms, banned=self.project.banned_words)
         content = {variant: made[id(fields)] for variant, fields in plan.content.items()}
         channel = self.channels[list(self.project.channels).index(step.channel)]
         return core.Step(step.step, channel, content, step.expires)
@@ -296,7 +307,7 @@ class _Compiler:
     # Versions
 
     def _version(self, plan: CheckedPlan) -> str:
-        project = self.project.model_dump(mode="json", include={"zone", "quiet", "caps", "profile"})
+        project = self.project.model_dump(mode="json", include={"zone", "quiet", "caps", "profile", "banned_words"})
         common = set(Settings.model_fields)  # what a decision sees of a channel; how it connects is no matter of a plan
         project["channels"] = {
             name: channel.model_dump(mode="json", include=common) for name, channel in self.project.channels.items()

@@ -24,6 +24,7 @@ _LARGEST = 1 << 20
 _FULL_WIDTH = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()}
 _FULL_WIDTH |= {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u3000": "a space"}
 _COMMA = re.compile(r"\{[^{}]*?([\w-]+):\s+(?!['\"])[^{},\[\]'\"]*\((?:[^(){},]|'[^']*')*,")
+_WIDE_COMMA = re.compile("[\uff0c\u3001\uff1b]")  # full-width comma, ideographic comma, full-width semicolon
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -194,6 +195,22 @@ def _compose(document: Document) -> None:
     elif document.root is None or document.root.empty:
         document.root = None
         document.findings.append(finding("FO007", document.path, 0, 0, "the file is empty"))
+    else:
+        _full_width_commas(document, document.root)
+
+
+def _full_width_commas(document: Document, node: Node) -> None:
+    """A list whose items stand between full-width commas is a list of one text. Whoever means the text quotes it."""
+    for below in node.items:
+        if below.kind == "text" and below.flow and below.style is None and (found := _WIDE_COMMA.search(below.text)):
+            what = f"full-width `{found[0]}` in a list: this is one text"
+            place = finding(
+                "FO003", document.path, below.line, below.column + found.start(), what, got=below.text,
+                hint="write `,`, or quote the text",
+            )  # fmt: skip
+            document.findings.append(place)
+    for below in (*node.items, *(value for _, value in node.pairs)):
+        _full_width_commas(document, below)
 
 
 def _mark(mark: Any) -> Any:

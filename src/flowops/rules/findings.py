@@ -75,6 +75,12 @@ _REGISTER = (
         "secret written out",
         "Passwords and keys come from the environment or a file: `${NAME}`, `{env: NAME}`, `{file: PATH}`.",
     ),
+    Code(
+        "FO211",
+        "error",
+        "longer than the plan lives",
+        "What a trigger waits for falls due outside of the plan's dates, so no message is ever sent.",
+    ),
     # Names that must lead somewhere
     Code("FO301", "error", "two plans with one id", "`plan:` is the id and must be unique in the project."),
     Code("FO302", "error", "undeclared event", "Events must be declared under `events:` in flowops.yaml."),
@@ -101,7 +107,23 @@ _REGISTER = (
     Code(
         "FO405", "error", "filter that is not a condition", "A filter must be true or false; a value must be a number."
     ),
+    Code("FO406", "error", "filter that is never true", "Its conditions exclude each other, so nothing passes."),
+    Code(
+        "FO407",
+        "warning",
+        "branch that nothing takes",
+        "One side of an `or`, or one block of an audience, is never true beside what must hold with it.",
+    ),
     Code("FO411", "error", "content that cannot be rendered", "The text is not Liquid, or names what nothing defines."),
+    Code(
+        "FO412",
+        "error",
+        "too long for an SMS",
+        "On a channel with `limit: sms`: 160 units of GSM-7, or 70 of UCS-2 where a character needs it. What every"
+        " message has, values left out, is longer.",
+    ),
+    Code("FO413", "error", "banned word", "The project's `banned_words` are in no message."),
+    Code("FO414", "error", "message without a text", "Every field of the content is empty."),
     # Inputs
     Code("FO501", "error", "missing source file", "No file fits what the source names."),
     Code("FO502", "error", "source file that cannot be read", "A CSV without a header, a damaged or empty file."),
@@ -130,6 +152,18 @@ _REGISTER = (
         "warning",
         "correlated `without` without `key`",
         "While one wait is under way further starts are ignored, so the filter compares with the first event only.",
+    ),
+    Code(
+        "FO602",
+        "warning",
+        "may be too long for an SMS",
+        "With a default, or a value that is not of GSM-7, the message does not fit, and is not sent.",
+    ),
+    Code(
+        "FO603",
+        "warning",
+        "sensitive attribute in a text",
+        "What a message says is kept in the outcomes, where every analyst reads it.",
     ),
 )
 
@@ -198,7 +232,8 @@ def document_codes() -> str:
         "# What lint finds\n\n"
         "Made from the register in `flowops.rules.findings`: `python -m flowops.rules.findings > docs/lint.md`.\n"
         "Errors keep a project from running; warnings do not. Each finding is printed with its file, line and column,\n"
-        "what was got and what to try; `flowops lint --json` prints the same for programs.\n\n"
+        "what was got and what to try; `flowops lint --json` prints the same for programs, `--format github` as\n"
+        "annotations, `--format sarif` for code scanning (paths start where the command runs).\n\n"
         "| code | severity | finding | meaning |\n|---|---|---|---|\n" + rows + "\n"
     )
 

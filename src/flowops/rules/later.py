@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "without", "step", "goal"]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
-    "project": frozenset({"funnel", "coupons", "banned_words"}),
+    "project": frozenset({"funnel", "coupons"}),
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
     "audience": frozenset({"did", "did_not"}),

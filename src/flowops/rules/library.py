@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from functools import wraps
+from functools import lru_cache, wraps
 from io import StringIO
 from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 from liquid import BoundTemplate, Environment, FalsyStrictUndefined, Mode, RenderContext
+from liquid.builtin.content import ContentNode
 from liquid.exceptions import FilterArgumentError, LiquidError, UndefinedError
 from liquid.output import LimitedStringIO
 from liquid.undefined import is_undefined
@@ -98,6 +99,7 @@ def _environment() -> Environment:
 _ENVIRONMENT = _environment()
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> tuple[BoundTemplate, list[Variable]]:
     """The template, and the variables that it reads and does not set itself, in the order in which they stand.
 
@@ -117,6 +119,13 @@ def parse(text: str) -> tuple[BoundTemplate, list[Variable]]:
         Variable(tuple(found.segments), found.span.index) for each in analysis.globals.values() for found in each
     ]
     return parsed, sorted(variables, key=lambda variable: variable.at)
+
+
+def constants(text: str) -> list[str]:
+    """The parts of a template that every rendering has: those outside of all tags."""
+    if re.search(r"\{%-?\s*(break|continue)\b", text):
+        return []  # what follows may be left out
+    return [node.text for node in _ENVIRONMENT.from_string(text).nodes if isinstance(node, ContentNode)]
 
 
 def render(parsed: BoundTemplate, names: Sequence[tuple[tuple[str, ...], Type]], tz: ZoneInfo, *values: Any) -> str:

@@ -296,6 +296,7 @@ class ProjectFile(Model):
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
     caps: list[Cap] = Field(default_factory=list)
     quiet: Quiet | None = None
+    banned_words: Labels = Field(default_factory=list)
     state: Label = ".flowops"
     warehouse: Label = "warehouse"
     ledger: LedgerSettings = LedgerSettings()

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from flowops.core import plan as core
 from flowops.core.plan import Repeat
+from flowops.core.records import Micros
 from flowops.rules.document import Loc
 from flowops.rules.later import Place
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part, scope_of
@@ -61,6 +62,10 @@ class AbsenceTrigger(EventTrigger):
         hint = f"`key: {both[0]}` makes each its own" if both else "say `key:`, or `repeat: parallel`"
         what = "the filter compares with the first event of the wait, and there is no `key`"
         checker.document.report("FO601", (*loc, "where"), what, hint=hint)
+
+    def waits(self) -> list[tuple[str, Micros]]:
+        """The wait, then the delay."""
+        return [("within", self.within), *super().waits()]
 
     def build(self) -> core.Trigger:
         """With its wait and its delay."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from flowops.core import plan as core
+from flowops.core.records import Micros
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc
 from flowops.rules.expressions import Checked, Scope, Type
@@ -109,6 +110,10 @@ class Kind(Model):
     def check(self, checker: Checker) -> CheckedTrigger:
         """Read every text of it; what is wrong is reported to the checker's document."""
         raise NotImplementedError
+
+    def waits(self) -> list[tuple[str, Micros]]:
+        """What lies at least between the first event and the decision: the keys that say so, with their durations."""
+        return [("delay", self.delay)] if self.delay else []
 
     def build(self) -> core.Trigger:
         """What the engine runs."""
