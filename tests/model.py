@@ -29,9 +29,11 @@ from flowops.core.plan import (
     CountTrigger,
     EventTrigger,
     Goal,
+    InactivityTrigger,
     Plan,
     Project,
     Quiet,
+    See,
     Source,
     Start,
     Steps,
@@ -328,6 +330,8 @@ class User:
             for listener in listeners:
                 if isinstance(listener, Cancel) and listener.plan == plan.index:
                     self.cancel(happening, values, listener)
+                if isinstance(listener, See) and listener.plan == plan.index:
+                    self.see(happening, values, listener)
             for listener in listeners:
                 waits_for_more = isinstance(plan.trigger, CountTrigger) and plan.index not in reached
                 if isinstance(listener, Start) and listener.plan == plan.index and not waits_for_more:
@@ -390,7 +394,8 @@ class User:
         trigger, profile = plan.trigger, self.profile()
         if happening.late:  # S9: never retroactively
             return
-        if not plan.starts_at <= row.ts < plan.ends_at:  # S20
+        lead = trigger.within if isinstance(trigger, InactivityTrigger) else 0  # S17: its end falls into the dates
+        if not plan.starts_at <= row.ts + lead < plan.ends_at:  # S20
             return
         if listener.where and not listener.where(values, (), profile, row.ts, None):
             return
@@ -420,9 +425,9 @@ class User:
             evidence=evidence,
             steps=(tuple(values[i] for i in listener.capture),),
             number=len(self.started),
-            kind="wait" if isinstance(trigger, AbsenceTrigger) else "delay",
-            due=row.ts + (trigger.within if isinstance(trigger, AbsenceTrigger) else trigger.delay),
-            triggered_at=row.ts + (trigger.within if isinstance(trigger, AbsenceTrigger) else 0),
+            kind="wait" if isinstance(trigger, AbsenceTrigger | InactivityTrigger) else "delay",
+            due=row.ts + (trigger.within if isinstance(trigger, AbsenceTrigger | InactivityTrigger) else trigger.delay),
+            triggered_at=row.ts + (trigger.within if isinstance(trigger, AbsenceTrigger | InactivityTrigger) else 0),
         )
         self.started.append(instance)
         self.under_way.append(instance)
@@ -445,6 +450,27 @@ class User:
                 and (listener.where is None or listener.where(values, i.steps, self.profile(), row.ts, None))
             ):
                 self.under_way.remove(i)
+
+    def see(self, happening: Happening, values: Values, listener: See) -> None:
+        """S17: the wait since the event before is over; a late event moves it, if time has not passed its end (S9)."""
+        row, plan = happening.row, self.project.plans[listener.plan]
+        assert isinstance(plan.trigger, InactivityTrigger)
+        if not has_key(values, listener.key):
+            return
+        if listener.where and not listener.where(values, (), self.profile(), row.ts, None):
+            return
+        within, key = plan.trigger.within, key_of(values, listener.key)
+        for i in [one for one in self.under_way if one.plan is plan and one.key == key and one.kind != "held"]:
+            if not happening.late and i.kind == "wait":
+                self.under_way.remove(i)
+            if happening.late and i.since < row.ts < i.since + within:
+                self.under_way.remove(i)
+                due = row.ts + within
+                if due > happening.at and plan.starts_at <= due < plan.ends_at:
+                    assert row.event_id is not None
+                    steps = (tuple(values[n] for n in listener.capture),)
+                    moved = Instance(plan, key, row.ts, (row.event_id,), steps, i.number, "wait", due, due)
+                    self.under_way.append(moved)
 
     def fire(self, instance: Instance) -> None:
         """S12, S13: the wait is over; what follows is the delay, or the decision."""

@@ -29,6 +29,7 @@ from flowops.core.plan import (
     EventTrigger,
     Experiment,
     Goal,
+    InactivityTrigger,
     Listener,
     Plan,
     Predicate,
@@ -36,6 +37,7 @@ from flowops.core.plan import (
     Quiet,
     Reentry,
     Route,
+    See,
     Source,
     SourceKind,
     Start,
@@ -211,6 +213,10 @@ def absence(within: Micros, repeat: Literal["ignore", "restart", "parallel"] = "
     return AbsenceTrigger(within=within, repeat=repeat, delay=delay)
 
 
+def inactive(within: Micros, delay: Micros = 0) -> Trigger:
+    return InactivityTrigger(within, delay)
+
+
 def times(least: int, within: Micros | None) -> Counter:
     return Counter("times", least, within, least)
 
@@ -276,6 +282,8 @@ def project(
             value = {"times": None, "distinct": 0, "sum": 1}[draft.counter.kind]
             listened.append((draft.on, Count(index, index, draft.on.where, value, draft.key, draft.always)))
             triggers[-1] = CountTrigger(draft.counter, draft.trigger.delay)
+        if isinstance(draft.trigger, InactivityTrigger):
+            listened.append((draft.on, See(index, draft.on.where, (0, 1), draft.key)))
         listened.append((draft.on, Start(index, draft.on.where, (0, 1), draft.key)))
     routes = {event: _Route(tuple(_heard(listened, event))) for event in EVENTS if list(_heard(listened, event))}
     any_route = _Route(tuple(_heard(listened, None)))

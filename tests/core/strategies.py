@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from flowops.core.effects import Dispatch
-from flowops.core.plan import Cap, EventTrigger, Experiment, Project, Quiet, Reentry, Repeat
+from flowops.core.plan import Cap, EventTrigger, Experiment, Project, Quiet, Reentry, Repeat, Trigger
 from flowops.core.receipts import RECEIPTS
 from flowops.core.records import BEFORE_ALL, Micros
 from flowops.core.time import MINUTE, Zone
@@ -132,13 +132,18 @@ experiments = st.sampled_from(
 @st.composite
 def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple[int, ...] = AT_PUSH) -> shop.Draft:
     delay = draw(st.sampled_from([0, 0, UNIT, 2 * UNIT]))
-    kind = draw(st.sampled_from(["event", "absence", "absence", "count"]))
+    kind = draw(st.sampled_from(["event", "absence", "absence", "count", "inactive"]))
     waits = kind == "absence"
+    trigger: Trigger = EventTrigger(delay)
+    if waits:
+        trigger = shop.absence(draw(units), draw(st.sampled_from(REPEATS)), delay)
+    if kind == "inactive":
+        trigger = shop.inactive(draw(units), delay)
     inside = draw(st.sampled_from([True, True, True, False]))
     return shop.Draft(
         name,
         on=draw(ons()),
-        trigger=shop.absence(draw(units), draw(st.sampled_from(REPEATS)), delay) if waits else EventTrigger(delay),
+        trigger=trigger,
         without=tuple(draw(st.lists(ons(correlated=True), min_size=1, max_size=2))) if waits else (),
         counter=draw(counters) if kind == "count" else None,
         always=draw(st.booleans()),

@@ -378,3 +378,23 @@ def test_a_count_listens_before_anything_begins_and_takes_what_it_needs_along(co
     routed = project.sources[0].routes["order"](row(project, amount=2.0, sku="A"))
     assert routed == ((2, 3), (2.0, "A"))
     assert project.sources[0].routes["order"](row(project, amount=0.5, sku="A")) is None
+
+
+def test_inactivity_listens_to_what_it_waits_for(compile_: Compile) -> None:
+    """S17: of the last event content may speak."""
+    content = "send: {channel: push, content: {body: 'Back to {{ view.sku }}?'}}\n"
+    project = compile_(
+        f"plan: a\ntrigger: {{inactive_for: 7d, event: view, where: price > 1, delay: 1h}}\n{content}",
+        simple("b", trigger="{inactive_for: 1h}"),
+    )
+    assert [plan.trigger for plan in project.plans] == [
+        core.InactivityTrigger(7 * DAY, HOUR),
+        core.InactivityTrigger(HOUR, 0),
+    ]
+    assert project.listeners == (
+        core.See(0, None, (0,), ()),
+        core.Start(0, None, (0,), ()),
+        core.See(1, None, (), ()),
+        core.Start(1, None, (), ()),
+    )
+    assert project.sources[0].any_route is not None

@@ -98,7 +98,17 @@ class Count:
     always: bool = False  # the trigger starts whenever it holds; else when it has been below since the last time
 
 
-Listener: TypeAlias = Start | Cancel | Attain | Count
+@dataclass(frozen=True, slots=True)
+class See:
+    """Listener: an event of which `plan` waits that none comes (S17); it is a `Start`, too."""
+
+    plan: int
+    where: Predicate | None
+    capture: tuple[int, ...]
+    key: tuple[int, ...]
+
+
+Listener: TypeAlias = Start | Cancel | Attain | Count | See
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,15 @@ class CountTrigger:
     delay: Micros
 
 
-Trigger: TypeAlias = EventTrigger | AbsenceTrigger | CountTrigger
+@dataclass(frozen=True, slots=True)
+class InactivityTrigger:
+    """S17: none of its events for `within` since the last one; acted on `delay` later."""
+
+    within: Micros
+    delay: Micros
+
+
+Trigger: TypeAlias = EventTrigger | AbsenceTrigger | CountTrigger | InactivityTrigger
 
 
 @dataclass(frozen=True, slots=True)

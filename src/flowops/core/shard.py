@@ -27,7 +27,7 @@ from flowops.core.attribution import attain, attain_by_receipt, open_windows
 from flowops.core.counters import prune
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import Attain, Attributes, Cancel, Count, CountTrigger, Plan, Project, Start
+from flowops.core.plan import Attain, Attributes, Cancel, Count, CountTrigger, Plan, Project, See, Start
 from flowops.core.receipts import (
     DELIVERED,
     FAILURES,
@@ -76,7 +76,7 @@ _REMEMBERED = 10_000
 Turn: TypeAlias = tuple[Plan, matchers.Matcher, tuple[Start, ...], bool]
 """One plan's listeners of an event that may begin something; whether any of them has a condition left to ask."""
 
-Heard: TypeAlias = tuple[list[Attain], list[Count], dict[int, list[Cancel]], list[Turn]]
+Heard: TypeAlias = tuple[list[Attain], list[Count], list[See], dict[int, list[Cancel]], list[Turn]]
 """The listeners of an event, sorted out: goals, counts, what ends waits (by plan), then plan by plan what starts."""
 
 _to_json = msgspec.json.Encoder().encode
@@ -199,7 +199,7 @@ class Shard:
             else:
                 self._update_profile(record)
             return
-        goals, counts, cancels, turns = self._heard.get(hits) or self._sort_out(hits)
+        goals, counts, sees, cancels, turns = self._heard.get(hits) or self._sort_out(hits)
         user = self._users.open.get(user_id) or self._users.find(user_id)
         if user is None:  # of whom nothing is known, nothing can end
             if not counts and (not turns or ts < at):
@@ -213,6 +213,8 @@ class Shard:
             turns = [
                 turn for turn in turns if turn[0].index in reached or not isinstance(turn[0].trigger, CountTrigger)
             ]
+        if sees and user.instances:
+            matchers.see(sees, self.project.plans, user, profile, record)
         if cancels and user.instances:
             matchers.cancel(cancels, self.project.plans, user, profile, record)
         if ts < at:  # late: never starts a trigger (S9)
@@ -223,7 +225,7 @@ class Shard:
             key = key_of(places, values) if places else None
             if places and key is None:
                 continue
-            if not plan.starts_at <= ts < plan.ends_at:
+            if not matcher.opens <= ts < matcher.closes:
                 continue
             if conditional:
                 starts = [each for each in starts if each.where is None or each.where(values, (), profile, ts, None)]
@@ -245,6 +247,7 @@ class Shard:
         """What each of the listeners may do, in order; there are few different `hits`, so it is remembered."""
         goals: list[Attain] = []
         counts: list[Count] = []
+        sees: list[See] = []
         cancels: dict[int, list[Cancel]] = {}
         starts: dict[int, list[Start]] = {}
         for hit in hits:
@@ -253,6 +256,8 @@ class Shard:
                 goals.append(listener)
             elif isinstance(listener, Count):
                 counts.append(listener)
+            elif isinstance(listener, See):
+                sees.append(listener)
             elif isinstance(listener, Cancel):
                 cancels.setdefault(listener.plan, []).append(listener)
             else:
@@ -261,7 +266,7 @@ class Shard:
             (self.project.plans[plan], self._matchers[plan], tuple(each), any(one.where for one in each))
             for plan, each in starts.items()
         ]
-        heard = goals, counts, cancels, turns
+        heard = goals, counts, sees, cancels, turns
         if len(self._heard) < _REMEMBERED:
             self._heard[hits] = heard
         return heard

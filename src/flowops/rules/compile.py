@@ -28,7 +28,7 @@ from flowops.rules.texts import held_to
 from flowops.rules.triggers import Heard, Part
 
 ALL_DAYS = frozenset(range(7))
-ROLES = ("count", "cancel", "start")
+ROLES = ("count", "see", "cancel", "start")
 """In this order an event meets the listeners of a plan (S17a)."""
 
 CLICK = core.Goal("clicked", 7 * DAY, None, "every", None, "clicked")
@@ -182,8 +182,10 @@ class _Compiler:
         if part.role == "count":
             value = None if part.value is None else event.index(part.value)
             return core.Count(listening.plan, listening.plan, where, value, key, part.always)
-        kept = captured[part.step] if part.step is not None else []
-        return core.Start(listening.plan, where, tuple(event.index(name) for name in kept), key, part.number)
+        capture = tuple(event.index(name) for name in (captured[part.step] if part.step is not None else []))
+        if part.role == "see":
+            return core.See(listening.plan, where, capture, key)
+        return core.Start(listening.plan, where, capture, key, part.number)
 
     def _source(self, index: int, layout: SourceLayout) -> core.Source:
         source = self.project.sources[layout.name]

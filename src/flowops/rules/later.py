@@ -16,7 +16,7 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "audience": frozenset({"did", "did_not"}),
     "trigger": frozenset(
         {
-            "sequence", "all", "any", "inactive_for", "schedule", "enters", "leaves", "attribute", "date_of",
+            "sequence", "all", "any", "schedule", "enters", "leaves", "attribute", "date_of",
             "strict", "unfinished", "yearly", "offset", "at", "from", "to",
         }
     ),

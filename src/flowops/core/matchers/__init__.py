@@ -12,14 +12,16 @@ from flowops.core.matchers.absence import AbsenceMatcher, cancel
 from flowops.core.matchers.base import Matcher
 from flowops.core.matchers.counting import CountMatcher, count
 from flowops.core.matchers.event import EventMatcher
-from flowops.core.plan import AbsenceTrigger, CountTrigger, EventTrigger, Plan, Trigger
+from flowops.core.matchers.inactivity import InactivityMatcher, see
+from flowops.core.plan import AbsenceTrigger, CountTrigger, EventTrigger, InactivityTrigger, Plan, Trigger
 
-__all__ = ["Matcher", "cancel", "count", "matcher"]
+__all__ = ["Matcher", "cancel", "count", "matcher", "see"]
 
 MATCHERS: Mapping[type[Trigger], type[Matcher]] = {
     EventTrigger: EventMatcher,
     AbsenceTrigger: AbsenceMatcher,
     CountTrigger: CountMatcher,
+    InactivityTrigger: InactivityMatcher,
 }
 
 

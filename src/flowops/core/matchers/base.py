@@ -14,12 +14,16 @@ class Matcher:
 
     An instance that it gives back with the kind `DELAY` has fired: it is no longer among the user's instances,
     `triggered_at` is set, and the shard sees to the rest (the delay, the decision).
+
+    An event begins something from `opens` to before `closes`: the plan's dates (S20), where no matcher knows better.
     """
 
-    __slots__ = ("plan",)
+    __slots__ = ("closes", "opens", "plan")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.opens = plan.starts_at
+        self.closes = plan.ends_at
 
     def begin(
         self, starts: Sequence[Start], user: User, ts: Micros, event_id: str, values: Values, key: str | None

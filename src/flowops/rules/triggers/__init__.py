@@ -15,6 +15,7 @@ from flowops.rules.triggers.absence import AbsenceTrigger
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part
 from flowops.rules.triggers.counting import COUNTS, CountTrigger
 from flowops.rules.triggers.event import EventTrigger
+from flowops.rules.triggers.inactivity import InactivityTrigger
 from flowops.settings.fields import refuse
 
 __all__ = ["CheckedTrigger", "Checker", "Heard", "Part", "Trigger"]
@@ -23,6 +24,8 @@ __all__ = ["CheckedTrigger", "Checker", "Heard", "Part", "Trigger"]
 def kind_of(value: Any) -> str:
     """The tag of the kind for which the keys speak."""
     keys = set(value) if isinstance(value, Mapping) else set()
+    if "inactive_for" in keys:
+        return "<inactive>"
     if keys & COUNTS and "without" not in keys:
         return "<count>"
     return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
@@ -38,7 +41,8 @@ Trigger: TypeAlias = Annotated[
     Annotated[
         Annotated[EventTrigger, Tag("<event>")]
         | Annotated[AbsenceTrigger, Tag("<absence>")]
-        | Annotated[CountTrigger, Tag("<count>")],
+        | Annotated[CountTrigger, Tag("<count>")]
+        | Annotated[InactivityTrigger, Tag("<inactive>")],
         Discriminator(kind_of),
     ],
     BeforeValidator(_mapping),

@@ -33,14 +33,14 @@ class Heard:
 class Part:
     """An event of a trigger, as one of the plan's listeners.
 
-    `role` is the kind of the listener (`core.plan.Start`, `Cancel`, `Count`), `number` its `part`; `step` the name
+    `role` is the kind of the listener (`core.plan.Start`, `Cancel`, ...), `number` its `part`; `step` the name
     under which its properties are kept for later filters and the content, None where they are not. `value` and `always`
     are a `Count`'s.
     """
 
     heard: Heard
     loc: Loc
-    role: Literal["start", "cancel", "count"]
+    role: Literal["start", "cancel", "count", "see"]
     number: int = 0
     step: str | None = None
     value: str | None = None

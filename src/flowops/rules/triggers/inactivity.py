@@ -1,0 +1,34 @@
+"""`inactive_for: 7d`, optionally `event: login`: nothing, or none of a kind, for so long since the last one (S17)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flowops.core import plan as core
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
+from flowops.settings.fields import Identifier, Label, Text, Wait
+
+
+class InactivityTrigger(Kind):
+    """S17."""
+
+    inactive_for: Wait
+    event: Label = "any"
+    where: Text | None = None
+    step: Annotated[Identifier | None, Field(alias="as")] = None
+
+    def check(self, checker: Checker) -> CheckedTrigger:
+        """The event of which none comes; of the last one filters and content may speak."""
+        name = self.step or self.event
+        checker.step_name(("trigger", "as" if self.step else "event"), name)
+        checked = CheckedTrigger(self, {name: self.event})
+        heard = checker.heard(("trigger",), self.event, self.where, scope_of(checker, {}))
+        checker.keys(checked.key, self.event)
+        checked.parts += [Part(heard, ("trigger",), "see", step=name), Part(heard, ("trigger",), "start", step=name)]
+        return checked
+
+    def build(self) -> core.Trigger:
+        """With its wait and its delay."""
+        return core.InactivityTrigger(self.inactive_for, self.delay)
