@@ -59,7 +59,7 @@ def test_a_late_event_begins_nothing() -> None:
 
 
 def test_a_late_event_takes_back_what_is_not_sent_yet() -> None:
-    """S9: at 11:10 it is known that the user was there at 10:30: what waits out its delay ends, and the wait goes on."""
+    """S9: at 11:10 it is known that the user was there at 10:30: the delay ends, and the wait goes on from there."""
     draft = Draft("come-back", On("view"), trigger=inactive(span("1h"), delay=span("30m")))
     assert fired(seen("10:00"), seen("11:10", "order"), seen("10:30"), draft=draft) == [("11:30", "view 10:30")]
     assert fired(seen("10:00"), seen("11:25", "order"), seen("10:10"), draft=draft) == []

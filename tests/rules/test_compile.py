@@ -398,3 +398,21 @@ def test_inactivity_listens_to_what_it_waits_for(compile_: Compile) -> None:
         core.Start(1, None, (), ()),
     )
     assert project.sources[0].any_route is not None
+
+
+TRIGGERS = (
+    "{event: view}",
+    "{event: view, delay: 1h}",
+    "{event: view, without: order, within: 1h}",
+    "{event: view, without: order, within: 2h}",
+    "{event: order, times: 2, within: 2h}",
+    "{event: order, times: 3, within: 2h}",
+    "{inactive_for: 1h}",
+    "{inactive_for: 2h}",
+)
+
+
+def test_every_word_of_a_trigger_makes_another_version(compile_: Compile) -> None:
+    """S20: what waits keeps its version, so versions must differ where plans do."""
+    versions = [compile_(simple("a", trigger=trigger)).plans[0].version for trigger in TRIGGERS]
+    assert len(set(versions)) == len(TRIGGERS)

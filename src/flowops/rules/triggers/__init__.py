@@ -6,13 +6,14 @@ message. To add a kind: a file here, its lines in `Trigger` and `kind_of`; in `c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from flowops.rules.document import Mapping
+from flowops.rules import document
 from flowops.rules.triggers.absence import AbsenceTrigger
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Kind, Part
 from flowops.rules.triggers.counting import COUNTS, CountTrigger
 from flowops.rules.triggers.event import EventTrigger
 from flowops.rules.triggers.inactivity import InactivityTrigger
@@ -21,9 +22,20 @@ from flowops.settings.fields import refuse
 __all__ = ["CheckedTrigger", "Checker", "Heard", "Part", "Trigger"]
 
 
+KINDS: Mapping[type[Kind], str] = {
+    EventTrigger: "<event>",
+    AbsenceTrigger: "<absence>",
+    CountTrigger: "<count>",
+    InactivityTrigger: "<inactive>",
+}
+"""The kinds with their tags."""
+
+
 def kind_of(value: Any) -> str:
-    """The tag of the kind for which the keys speak."""
-    keys = set(value) if isinstance(value, Mapping) else set()
+    """The tag of the kind for which the keys speak, or of one that was read: it is written out for a plan's version."""
+    if isinstance(value, Kind):
+        return KINDS[type(value)]
+    keys = set(value) if isinstance(value, document.Mapping) else set()
     if "inactive_for" in keys:
         return "<inactive>"
     if keys & COUNTS and "without" not in keys:
