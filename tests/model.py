@@ -19,6 +19,7 @@ from flowops.core.admission import arm_of, trigger_id
 from flowops.core.effects import Decision, GoalEvent, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.plan import (
     AbsenceTrigger,
+    AllTrigger,
     Attain,
     Attributes,
     Cancel,
@@ -27,7 +28,6 @@ from flowops.core.plan import (
     Count,
     Counter,
     CountTrigger,
-    EventTrigger,
     Goal,
     InactivityTrigger,
     Plan,
@@ -37,10 +37,16 @@ from flowops.core.plan import (
     Source,
     Start,
     Steps,
+    Take,
+    UntilCarried,
+    UntilLocal,
 )
 from flowops.core.records import ENDED, NO_WATERMARK, POSITION_BITS, LateRecord, Micros, Row, Values, shard_of
 from flowops.core.time import DAY, MINUTE, Zone, period
 from flowops.errors import ContentError
+
+EVIDENCE = 1000
+"""S15: so many events of a member are kept, the last ones."""
 
 
 class Partition(NamedTuple):
@@ -176,6 +182,18 @@ class Instance:
 
 
 @dataclass(eq=False)
+class Gathering:
+    """S15: an `all` of which something has come."""
+
+    since: Micros
+    came: list[tuple[Micros, int, str, Values]] = field(default_factory=list)  # ts, member, event id, what is kept
+
+    @property
+    def front(self) -> Micros:
+        return max(ts for ts, *_ in self.came)
+
+
+@dataclass(eq=False)
 class Opening:
     """A decision, with what goals are judged by; and what became of the message, if it is one."""
 
@@ -285,6 +303,7 @@ class User:
     handled: list[Happening] = field(default_factory=list)
     started: list[Instance] = field(default_factory=list)
     under_way: list[Instance] = field(default_factory=list)
+    gathering: dict[tuple[int, str | None], Gathering] = field(default_factory=dict)  # by plan and key
     decided: list[Opening] = field(default_factory=list)
     goals: list[GoalEvent] = field(default_factory=list)
     withdrawn: list[tuple[Channel, Micros]] = field(default_factory=list)
@@ -332,10 +351,11 @@ class User:
                     self.cancel(happening, values, listener)
                 if isinstance(listener, See) and listener.plan == plan.index:
                     self.see(happening, values, listener)
-            for listener in listeners:
-                waits_for_more = isinstance(plan.trigger, CountTrigger) and plan.index not in reached
-                if isinstance(listener, Start) and listener.plan == plan.index and not waits_for_more:
-                    self.start(happening, values, listener)
+            starts = [one for one in listeners if isinstance(one, Start) and one.plan == plan.index]
+            if starts and isinstance(plan.trigger, AllTrigger):
+                self.gather(happening, values, plan, plan.trigger, starts)
+            elif starts and (plan.index in reached or not isinstance(plan.trigger, CountTrigger)):
+                self.start(happening, values, plan, starts)
 
     def profile(self) -> Attributes:
         """S2, S9: of each attribute what the latest update says, by the updates' own time; null deletes."""
@@ -388,51 +408,92 @@ class User:
         counted = counting.add(happening, None if listener.value is None else values[listener.value])
         return counted and (listener.always or counting.armed) and counting.holds(happening.at)
 
-    def start(self, happening: Happening, values: Values, listener: Start) -> None:
-        """S12, S13: the event that begins a trigger."""
-        row, plan = happening.row, self.project.plans[listener.plan]
-        trigger, profile = plan.trigger, self.profile()
-        if happening.late:  # S9: never retroactively
-            return
-        lead = trigger.within if isinstance(trigger, InactivityTrigger) else 0  # S17: its end falls into the dates
-        if not plan.starts_at <= row.ts + lead < plan.ends_at:  # S20
-            return
-        if listener.where and not listener.where(values, (), profile, row.ts, None):
-            return
-        if not has_key(values, listener.key):  # S17a
-            return
-        key = key_of(values, listener.key)
-        if any(i.plan is plan and i.evidence[-1] == row.event_id for i in self.started):  # S4
-            return
-        if plan.audience and not plan.audience(values, (), profile, row.ts, None):  # S22
+    def may_start(self, happening: Happening, plan: Plan) -> bool:
+        """S9, S20, S22: on time, inside the plan's dates, by a user of the audience."""
+        ts = happening.row.ts
+        lead = plan.trigger.within if isinstance(plan.trigger, InactivityTrigger) else 0  # S17: its end falls into them
+        if happening.late or not plan.starts_at <= ts + lead < plan.ends_at:
+            return False
+        if plan.audience and not plan.audience((), (), self.profile(), ts, None):
             self.outside_audience += 1
+            return False
+        return True
+
+    def met(self, happening: Happening, values: Values, starts: list[Start]) -> list[Start]:
+        """Those whose conditions hold; none where the key is missing (S17a)."""
+        if not has_key(values, starts[0].key):
+            return []
+        ts, profile = happening.row.ts, self.profile()
+        return [one for one in starts if one.where is None or one.where(values, (), profile, ts, None)]
+
+    def start(self, happening: Happening, values: Values, plan: Plan, starts: list[Start]) -> None:
+        """S12, S13, S15: the event that begins a trigger."""
+        row, trigger = happening.row, plan.trigger
+        met = self.met(happening, values, starts)
+        if not met or any(i.plan is plan and i.evidence[-1] == row.event_id for i in self.started):  # S4
             return
+        if not self.may_start(happening, plan):
+            return
+        key = key_of(values, starts[0].key)
         waiting = [i for i in self.under_way if i.plan is plan and i.key == key and i.kind == "wait"]
         if isinstance(trigger, AbsenceTrigger) and trigger.repeat == "ignore" and waiting:
             return
         if isinstance(trigger, AbsenceTrigger) and trigger.repeat == "restart":
             self.under_way = [i for i in self.under_way if i not in waiting]
-        assert row.event_id is not None
-        evidence: tuple[str, ...] = (row.event_id,)
+        steps = plan.blank
+        for one in met:
+            steps = kept(steps, one, values)
+        evidence: tuple[str, ...] = (event_id_of(row),)
         if isinstance(trigger, CountTrigger):
             counting = self.countings[plan.index, key]
             counting.armed = False
             evidence = counting.evidence(row.ts)
-        instance = Instance(
-            plan=plan,
-            key=key,
-            since=row.ts,
-            evidence=evidence,
-            steps=(tuple(values[i] for i in listener.capture),),
-            number=len(self.started),
-            kind="wait" if isinstance(trigger, AbsenceTrigger | InactivityTrigger) else "delay",
-            due=row.ts + (trigger.within if isinstance(trigger, AbsenceTrigger | InactivityTrigger) else trigger.delay),
-            triggered_at=row.ts + (trigger.within if isinstance(trigger, AbsenceTrigger | InactivityTrigger) else 0),
-        )
-        self.started.append(instance)
-        self.under_way.append(instance)
-        if isinstance(trigger, EventTrigger | CountTrigger) and trigger.delay == 0:
-            self.fire(instance)
+        instance = self.instance(plan, key, row.ts, evidence, steps)
+        if isinstance(trigger, AbsenceTrigger | InactivityTrigger):
+            instance.kind, instance.due = "wait", row.ts + trigger.within
+            self.under_way.append(instance)
+        else:
+            self.act(instance, happening.at)
+
+    def instance(self, plan: Plan, key: str | None, since: Micros, evidence: tuple[str, ...], steps: Steps) -> Instance:
+        """A new one, which has fired at `since` unless someone says otherwise."""
+        made = Instance(plan, key, since, evidence, steps, len(self.started), "delay", since, since)
+        self.started.append(made)
+        return made
+
+    def gather(
+        self, happening: Happening, values: Values, plan: Plan, trigger: AllTrigger, starts: list[Start]
+    ) -> None:
+        """S15: each member, in any order, inside a window that looks back from the latest; then it begins anew."""
+        row = happening.row
+        met = self.met(happening, values, starts)
+        place = plan.index, key_of(values, starts[0].key)
+        gathering = self.gathering.get(place)
+        if gathering and gathering.front + trigger.within <= happening.at:
+            gathering = None
+        if not met or (gathering and row.ts < gathering.since):
+            return
+        if gathering is None:
+            if not self.may_start(happening, plan):
+                return
+            gathering = self.gathering[place] = Gathering(row.ts)
+        for one in met:
+            member = [came for came in gathering.came if came[1] == one.part]
+            if all(came[2] != row.event_id for came in member):  # S4
+                (values_kept,) = kept(((),), one, values, only=True)
+                gathering.came.append((row.ts, one.part, event_id_of(row), values_kept))
+                if len(member) == EVIDENCE:
+                    gathering.came.remove(member[0])
+        front = gathering.front
+        inside = [came for came in gathering.came if front - trigger.within < came[0] <= front]
+        members = [[came for came in inside if came[1] == number] for number in range(trigger.members)]
+        if all(members):
+            del self.gathering[place]
+            oldest = [min(member, key=lambda came: came[0]) for member in members]
+            evidence = tuple(dict.fromkeys(came[2] for came in sorted(oldest, key=lambda came: came[0])))
+            instance = self.instance(plan, place[1], gathering.since, evidence, tuple(came[3] for came in oldest))
+            instance.triggered_at = front
+            self.act(instance, happening.at)
 
     def cancel(self, happening: Happening, values: Values, listener: Cancel) -> None:
         """S13: a B with tA <= tB < tA + W ends every instance that it matches; if it is late, what is pending (S9)."""
@@ -468,17 +529,39 @@ class User:
                 due = row.ts + within
                 if due > happening.at and plan.starts_at <= due < plan.ends_at:
                     assert row.event_id is not None
-                    steps = (tuple(values[n] for n in listener.capture),)
+                    steps = kept(plan.blank, listener, values)
                     moved = Instance(plan, key, row.ts, (row.event_id,), steps, i.number, "wait", due, due)
                     self.under_way.append(moved)
 
     def fire(self, instance: Instance) -> None:
-        """S12, S13: the wait is over; what follows is the delay, or the decision."""
-        if instance.kind == "wait" and instance.plan.trigger.delay > 0:
-            instance.kind, instance.due = "delay", instance.due + instance.plan.trigger.delay
-            return
+        """S13: the wait is over, and the trigger fires; or the delay is, or the quiet: it is decided."""
         self.under_way.remove(instance)
-        self.decide(instance, instance.due)
+        if instance.kind == "wait":
+            instance.kind, instance.triggered_at = "delay", instance.due
+            self.act(instance, instance.due)
+        else:
+            self.decide(instance, instance.due)
+
+    def act(self, instance: Instance, now: Micros) -> None:
+        """S12: what has fired is decided at once, or after its delay; or never, if that ended before."""
+        due = self.acts_at(instance)
+        if due is not None and due > now:
+            instance.due = due
+            self.under_way.append(instance)
+        elif due is not None:
+            self.decide(instance, now)
+
+    def acts_at(self, instance: Instance) -> Micros | None:
+        """S12: so much later; at the next such local time; or when the event says, if that is still to come."""
+        fired, delay, zone = instance.triggered_at, instance.plan.trigger.delay, self.zone(instance.plan)
+        if isinstance(delay, UntilLocal):
+            days = [day for day in range(zone.day(fired) - 2, zone.day(fired) + 16) if (day + 3) % 7 in delay.days]
+            return min(at for day in days if (at := zone.instant(day * DAY + delay.minute * MINUTE)) > fired)
+        if isinstance(delay, UntilCarried):
+            told = delay.time((), instance.steps, self.profile(), fired, None)
+            at = None if told is None else (zone.instant(told * DAY) if delay.whole_day else told) + delay.offset
+            return at if at is not None and at > fired else None
+        return fired + delay
 
     # The decision
 
@@ -752,6 +835,17 @@ def key_of(values: Values, key: Sequence[int]) -> str | None:
     if len(parts) > 1:
         return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
     return parts[0] if parts else None
+
+
+def kept(steps: Steps, listener: Start | Take | See, values: Values, *, only: bool = False) -> Steps:
+    """The steps with what is kept of an event under its names; `only`: nothing but that."""
+    new = {step: tuple(values[i] for i in places) for step, places in listener.capture}
+    return tuple(new.values()) if only else tuple(new.get(number, step) for number, step in enumerate(steps))
+
+
+def event_id_of(row: Row) -> str:
+    assert row.event_id is not None
+    return row.event_id
 
 
 Rank: TypeAlias = tuple[Micros, int, str]

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct
 
 from flowops.core.plan import (
     AbsenceTrigger,
+    AllTrigger,
     Attain,
     Attributes,
     Cancel,
@@ -43,6 +44,7 @@ from flowops.core.plan import (
     Start,
     Step,
     Steps,
+    Take,
     TimeField,
     Trigger,
 )
@@ -155,7 +157,19 @@ class Content:
     def __call__(self, steps: Steps, user: Attributes, _now: Micros, variant: str | None) -> dict[str, str]:
         if self.needed and user[0] is None:
             raise ContentError("user.city is undefined; give it a default")
-        return {"body": f"{steps[0][0]} {user[0]} {variant}"}
+        return {"body": f"{' '.join(str(step[0]) for step in steps)} {user[0]} {variant}"}
+
+
+@dataclass(frozen=True)
+class TimeOfN:
+    """When the first step is of sku `A` or `B`: `base` and `n` units later."""
+
+    base: int
+    unit: int
+
+    def __call__(self, _values: Values, steps: Steps, _user: Attributes, _now: Micros, _variant: str | None) -> Any:
+        sku, n = steps[0]
+        return None if sku is None else self.base + n * self.unit
 
 
 # Plans
@@ -191,6 +205,7 @@ class Draft:
     id: str
     on: On = On("view")
     trigger: Trigger = AT_ONCE
+    members: tuple[On, ...] = ()  # of `any` and `all`, instead of `on`
     without: tuple[On, ...] = ()
     counter: Counter | None = None  # of a counting trigger
     always: bool = False
@@ -283,8 +298,11 @@ def project(
             listened.append((draft.on, Count(index, index, draft.on.where, value, draft.key, draft.always)))
             triggers[-1] = CountTrigger(draft.counter, draft.trigger.delay)
         if isinstance(draft.trigger, InactivityTrigger):
-            listened.append((draft.on, See(index, draft.on.where, (0, 1), draft.key)))
-        listened.append((draft.on, Start(index, draft.on.where, (0, 1), draft.key)))
+            listened.append((draft.on, See(index, draft.on.where, ((0, (0, 1)),), draft.key)))
+        for part, on in enumerate(draft.members if isinstance(draft.trigger, AllTrigger) else ()):
+            listened.append((on, Take(index, on.where, ((part, (0, 1)),), draft.key, part)))
+        for part, on in enumerate(draft.members or (draft.on,)):
+            listened.append((on, Start(index, on.where, ((part, (0, 1)),), draft.key, part)))
     routes = {event: _Route(tuple(_heard(listened, event))) for event in EVENTS if list(_heard(listened, event))}
     any_route = _Route(tuple(_heard(listened, None)))
     events = [
@@ -380,6 +398,7 @@ def _plan(index: int, draft: Draft, trigger: Trigger) -> Plan:
             Goal(f"goal{i}", aim.window, TheN() if aim.value else None, aim.credit, None, aim.receipt)
             for i, aim in enumerate(draft.aims)
         ),
+        blank=((None, None),) * max(1, len(draft.members)),
     )
 
 

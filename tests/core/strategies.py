@@ -12,10 +12,26 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from flowops.core.effects import Dispatch
-from flowops.core.plan import Cap, EventTrigger, Experiment, Project, Quiet, Reentry, Repeat, Trigger
+from flowops.core.plan import (
+    AbsenceTrigger,
+    AllTrigger,
+    AnyTrigger,
+    Cap,
+    Delay,
+    EventTrigger,
+    Experiment,
+    InactivityTrigger,
+    Project,
+    Quiet,
+    Reentry,
+    Repeat,
+    Trigger,
+    UntilCarried,
+    UntilLocal,
+)
 from flowops.core.receipts import RECEIPTS
 from flowops.core.records import BEFORE_ALL, Micros
-from flowops.core.time import MINUTE, Zone
+from flowops.core.time import DAY, MINUTE, Zone
 from model import Partition
 
 UNIT = 30 * MINUTE
@@ -130,22 +146,51 @@ experiments = st.sampled_from(
 
 
 @st.composite
-def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple[int, ...] = AT_PUSH) -> shop.Draft:
-    delay = draw(st.sampled_from([0, 0, UNIT, 2 * UNIT]))
-    kind = draw(st.sampled_from(["event", "absence", "absence", "count", "inactive"]))
-    waits = kind == "absence"
-    trigger: Trigger = EventTrigger(delay)
-    if waits:
-        trigger = shop.absence(draw(units), draw(st.sampled_from(REPEATS)), delay)
+def delays(draw: st.DrawFn, base: Micros) -> Delay:
+    """None mostly; a duration; until a local time; until a time or a date that the first step carries."""
+    kind = draw(st.sampled_from(["none", "none", "span", "span", "clock", "time", "date"]))
+    if kind == "clock":
+        days = draw(st.just(frozenset(range(7))) | st.frozensets(st.integers(0, 6), min_size=1))
+        return UntilLocal(draw(st.integers(0, 48)) * 30, days)
+    offset = draw(st.integers(-4, 4)) * UNIT
+    if kind == "time":
+        return UntilCarried(shop.TimeOfN(base, draw(st.integers(0, 6)) * UNIT), False, offset)
+    if kind == "date":
+        return UntilCarried(shop.TimeOfN(base // DAY - 1, 1), True, offset)
+    return 0 if kind == "none" else draw(st.sampled_from([UNIT, 2 * UNIT]))
+
+
+@st.composite
+def triggers(draw: st.DrawFn, base: Micros) -> Trigger:
+    """One of each kind."""
+    kind = draw(st.sampled_from(["event", "absence", "absence", "any", "all", "all", "inactive"]))
+    delay = draw(delays(base))
     if kind == "inactive":
-        trigger = shop.inactive(draw(units), delay)
+        return InactivityTrigger(draw(units), delay)
+    if kind == "event":
+        return EventTrigger(delay)
+    if kind == "absence":
+        return AbsenceTrigger(draw(units), draw(st.sampled_from(REPEATS)), delay)
+    if kind == "any":
+        return AnyTrigger(delay)
+    return AllTrigger(draw(st.sampled_from([1, 2, 2, 2, 3])), draw(units), delay)
+
+
+@st.composite
+def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple[int, ...] = AT_PUSH) -> shop.Draft:
     inside = draw(st.sampled_from([True, True, True, False]))
+    trigger = draw(triggers(base))
+    members = draw(st.lists(ons(), min_size=1, max_size=3)) if isinstance(trigger, AnyTrigger) else []
+    if isinstance(trigger, AllTrigger):
+        members = draw(st.lists(ons(), min_size=trigger.members, max_size=trigger.members))
+    waits = isinstance(trigger, AbsenceTrigger)
     return shop.Draft(
         name,
         on=draw(ons()),
         trigger=trigger,
+        members=tuple(members),
         without=tuple(draw(st.lists(ons(correlated=True), min_size=1, max_size=2))) if waits else (),
-        counter=draw(counters) if kind == "count" else None,
+        counter=draw(st.none() | st.none() | counters) if isinstance(trigger, EventTrigger) else None,
         always=draw(st.booleans()),
         key=draw(st.sampled_from([(), (), (0,), (0, 1)])),
         audience=draw(audiences),

@@ -11,8 +11,10 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import model
 from flowops.core import shard
 from flowops.core.effects import LOSSES, Effects, dispatch_id
+from flowops.core.matchers import combination
 from flowops.core.records import Micros
 
 ANY_WORLD = st.one_of(
@@ -36,6 +38,8 @@ def impatient() -> Iterator[None]:
         patch.setattr(shard.Shard, "advance", sweep_too)
         patch.setattr(shard, "_SENDS", 0)
         patch.setattr(shard, "OPEN_USERS", 0)
+        for limited in (combination, model):
+            patch.setattr(limited, "EVIDENCE", 3)
         yield
 
 

@@ -90,7 +90,7 @@ def test_the_route_decides_on_the_events_own_properties_and_only_the_rest_travel
     assert isinstance(start, core.Start)
     assert cancel.where is not None
     assert start.where is not None
-    assert (start.capture, start.key, cancel.key) == ((0,), (0,), (0,))
+    assert (start.capture, start.key, cancel.key) == (((0, (0,)),), (0,), (0,))
     assert cancel.where(("A",), (("A",),), (None, None), 0, None)
     assert not cancel.where(("B",), (("A",),), (None, None), 0, None)
     gold = tuple("gold" if name == "tier" else None for name in project.attributes)
@@ -392,10 +392,10 @@ def test_inactivity_listens_to_what_it_waits_for(compile_: Compile) -> None:
         core.InactivityTrigger(HOUR, 0),
     ]
     assert project.listeners == (
-        core.See(0, None, (0,), ()),
-        core.Start(0, None, (0,), ()),
-        core.See(1, None, (), ()),
-        core.Start(1, None, (), ()),
+        core.See(0, None, ((0, (0,)),), ()),
+        core.Start(0, None, ((0, (0,)),), ()),
+        core.See(1, None, ((0, ()),), ()),
+        core.Start(1, None, ((0, ()),), ()),
     )
     assert project.sources[0].any_route is not None
 
@@ -409,6 +409,11 @@ TRIGGERS = (
     "{event: order, times: 3, within: 2h}",
     "{inactive_for: 1h}",
     "{inactive_for: 2h}",
+    "{any: [view, order]}",
+    "{all: [view, order], within: 1h}",
+    "{all: [view, order], within: 2h}",
+    "{event: view, delay: {until: 20:00}}",
+    "{event: view, delay: {until: 20:00, days: [sat]}}",
 )
 
 
@@ -416,3 +421,49 @@ def test_every_word_of_a_trigger_makes_another_version(compile_: Compile) -> Non
     """S20: what waits keeps its version, so versions must differ where plans do."""
     versions = [compile_(simple("a", trigger=trigger)).plans[0].version for trigger in TRIGGERS]
     assert len(set(versions)) == len(TRIGGERS)
+
+
+def test_any_and_all_have_a_listener_for_each_event(compile_: Compile) -> None:
+    """S15: `as` beside `any` names whichever it was; of `all` each may begin, and each may be what was missing."""
+    body = "send: {channel: push, content: {body: '{{ came.sku }} {{ bought.amount | default: 0 }}'}}\n"
+    project = compile_(
+        "plan: a\ntrigger: {any: [view, {event: order, where: amount > 5, as: bought}], as: came}\n" + body,
+        simple("b", trigger="{all: [view, {event: order, where: sku <> 'A'}], within: 1d, key: sku}"),
+    )
+    either, both = project.plans
+    assert either.trigger == core.AnyTrigger(0)
+    assert either.blank == ((), (None,), (None,))
+    assert both.trigger == core.AllTrigger(2, DAY, 0)
+    tables = {table.name: table.properties for table in project.events}
+    assert tables == {"order": ("amount", "sku"), "view": ("sku",)}
+    assert project.listeners == (
+        core.Start(0, None, ((0, ()), (2, (0,))), (), 0),
+        core.Start(0, None, ((1, (0,)), (2, (1,))), (), 1),
+        *(core.Take(1, None, ((part, ()),), (1 - place,), part) for part, place in ((0, 1), (1, 0))),
+        *(core.Start(1, None, ((part, ()),), (1 - place,), part) for part, place in ((0, 1), (1, 0))),
+    )
+    hits, _ = project.sources[0].routes["order"](row(project, amount=6.0, sku="B")) or ((), ())
+    assert hits == (1, 3, 5)
+
+
+def test_delays_until(compile_: Compile) -> None:
+    """S12: a time of day, on days or any; or what the event carries."""
+    declared = [("  order:", "  booking: {properties: {departs_at: time, day: date, sku: string}}\n  order:")]
+    project = compile_(
+        simple("a", trigger="{event: view, delay: {until: 20:00, days: [sat, sun]}}"),
+        simple("b", trigger="{event: view, without: order, within: 1h, delay: {until: 8:30}}"),
+        simple("c", trigger="{event: booking, delay: {until: departs_at, offset: -1d}}"),
+        simple("d", trigger="{any: [booking, order], delay: {until: booking.day, offset: 9h}}"),
+        project=declared,
+        files={"data/web.csv": "uid,type,ts,event_id,sku,price,category,amount,departs_at,day\n"},
+    )
+    delays = [plan.trigger.delay for plan in project.plans]
+    assert delays[:2] == [core.UntilLocal(1200, frozenset({5, 6})), core.UntilLocal(510, frozenset(range(7)))]
+    until = delays[2]
+    assert isinstance(until, core.UntilCarried)
+    assert (until.whole_day, until.offset) == (False, -DAY)
+    assert until.time((), ((17,),), (), 0, None) == 17
+    until = delays[3]
+    assert isinstance(until, core.UntilCarried)
+    assert (until.whole_day, until.offset) == (True, 9 * HOUR)
+    assert until.time((), ((19_000,), ()), (), 0, None) == 19_000

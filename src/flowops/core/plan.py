@@ -15,7 +15,11 @@ from flowops.core.records import Micros, Row, Values
 from flowops.core.time import DAY, Zone
 
 Steps: TypeAlias = tuple[Values, ...]
-"""The captured values of each step that has a name, in the order in which the plan names them."""
+"""The captured values of each step that has a name, in the order in which the plan names them; of one that was not
+taken, as many None."""
+
+Capture: TypeAlias = tuple[tuple[int, tuple[int, ...]], ...]
+"""What is kept of an event: (place in `Steps`, indices into the event's values)."""
 
 Attributes: TypeAlias = tuple[Any, ...]
 """The user's profile by attribute number (`Project.attributes`); None where unknown."""
@@ -53,7 +57,7 @@ class Start:
 
     plan: int
     where: Predicate | None  # what the router could not decide (the profile); evaluated with the event's values
-    capture: tuple[int, ...]  # indices into the event's values: what later filters and the content need
+    capture: Capture  # what later filters and the content need
     key: tuple[int, ...]  # indices into the event's values; () without `key`
     part: int = 0  # which of the trigger's events it is, where there are several
 
@@ -65,6 +69,17 @@ class Cancel:
     plan: int
     where: Predicate | None  # may refer to steps[0]
     key: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Listener: an event that may carry on, or end, what is under way of a trigger of `plan`."""
+
+    plan: int
+    where: Predicate | None  # may refer to the steps taken so far
+    capture: Capture
+    key: tuple[int, ...]
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +119,38 @@ class See:
 
     plan: int
     where: Predicate | None
-    capture: tuple[int, ...]
+    capture: Capture
     key: tuple[int, ...]
 
 
-Listener: TypeAlias = Start | Cancel | Attain | Count | See
+Listener: TypeAlias = Start | Take | Cancel | Attain | Count | See
+
+
+@dataclass(frozen=True, slots=True)
+class UntilLocal:
+    """S12: a delay until the next time, strictly later, that the clock shows `minute` of the day on one of `days`."""
+
+    minute: int
+    days: frozenset[int]  # Monday = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UntilCarried:
+    """S12: a delay until a time that an event carries; without one that is strictly later, nothing is triggered."""
+
+    time: Expression  # of the steps; a `time`, or where `whole_day` a `date`: its local midnight
+    whole_day: bool
+    offset: Micros
+
+
+Delay: TypeAlias = Micros | UntilLocal | UntilCarried
 
 
 @dataclass(frozen=True, slots=True)
 class EventTrigger:
     """S12: the event, decided at once or after `delay`."""
 
-    delay: Micros
+    delay: Delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +159,7 @@ class AbsenceTrigger:
 
     within: Micros
     repeat: Repeat
-    delay: Micros
+    delay: Delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +171,7 @@ class CountTrigger:
     """
 
     counter: Counter  # its number is the plan's
-    delay: Micros
+    delay: Delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +179,29 @@ class InactivityTrigger:
     """S17: none of its events for `within` since the last one; acted on `delay` later."""
 
     within: Micros
-    delay: Micros
+    delay: Delay
 
 
-Trigger: TypeAlias = EventTrigger | AbsenceTrigger | CountTrigger | InactivityTrigger
+@dataclass(frozen=True, slots=True)
+class AnyTrigger:
+    """S15: whichever of several events happens. A `Start` for each."""
+
+    delay: Delay
+
+
+@dataclass(frozen=True, slots=True)
+class AllTrigger:
+    """S15: each of `members` events in any order, within a sliding window. A `Take` and a `Start` for each.
+
+    The member is the `part` of its listeners, and its place in `Steps`.
+    """
+
+    members: int
+    within: Micros
+    delay: Delay
+
+
+Trigger: TypeAlias = EventTrigger | AbsenceTrigger | CountTrigger | InactivityTrigger | AnyTrigger | AllTrigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +310,7 @@ class Plan:
     experiment: Experiment | None
     step: Step
     goals: tuple[Goal, ...]
+    blank: Steps = ()  # of an instance that has taken no step yet
 
 
 SourceKind = Literal["events", "profiles", "segments", "receipts"]
@@ -313,7 +368,7 @@ class Project:
     zone_attribute: int | None  # the attribute that holds the user's own zone
     channels: tuple[Channel, ...]
     events: tuple[EventTable, ...]
-    listeners: tuple[Listener, ...]  # goals first, then by plan: cancels before starts (S17a); `hits` index this
+    listeners: tuple[Listener, ...]  # goals, then by plan: cancels, takes, starts (S17a); `hits` index this
     plans: tuple[Plan, ...]  # by priority, then id; a plan's index is its place
     counters: tuple[Counter | None, ...] = ()  # by number: of each plan its trigger's, if that counts
     fingerprint: str = field(default="")  # of all rules, to refuse a state folder of other rules

@@ -25,9 +25,10 @@ from flowops.core.admission import (
 )
 from flowops.core.attribution import attain, attain_by_receipt, open_windows
 from flowops.core.counters import prune
+from flowops.core.delay import acted_on_at
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import Attain, Attributes, Cancel, Count, CountTrigger, Plan, Project, See, Start
+from flowops.core.plan import Attain, Attributes, Cancel, Count, CountTrigger, Plan, Project, See, Start, Take
 from flowops.core.receipts import (
     DELIVERED,
     FAILURES,
@@ -55,6 +56,7 @@ from flowops.core.state import (
     DELAY,
     FORMAT,
     KINDS,
+    OPEN,
     OPEN_USERS,
     WAIT,
     Frame,
@@ -73,11 +75,13 @@ _SWEEP = 2048
 _SENDS = 8
 _REMEMBERED = 10_000
 
-Turn: TypeAlias = tuple[Plan, matchers.Matcher, tuple[Start, ...], bool]
-"""One plan's listeners of an event that may begin something; whether any of them has a condition left to ask."""
+Turn: TypeAlias = tuple[Plan, matchers.Matcher, tuple[Take, ...], tuple[Start, ...], tuple[int, ...], bool]
+"""What one plan does with an event: what may be carried on by it, what may begin, with the key's places in the event;
+whether any that may begin has a condition left to ask."""
 
-Heard: TypeAlias = tuple[list[Attain], list[Count], list[See], dict[int, list[Cancel]], list[Turn]]
-"""The listeners of an event, sorted out: goals, counts, what ends waits (by plan), then plan by plan what starts."""
+Heard: TypeAlias = tuple[list[Attain], list[Count], list[See], dict[int, list[Cancel]], list[Turn], bool]
+"""The listeners of an event, sorted out: goals, counts, what ends waits (by plan), the plans' turns; and whether any
+may begin something."""
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -199,10 +203,10 @@ class Shard:
             else:
                 self._update_profile(record)
             return
-        goals, counts, sees, cancels, turns = self._heard.get(hits) or self._sort_out(hits)
+        goals, counts, sees, cancels, turns, begins = self._heard.get(hits) or self._sort_out(hits)
         user = self._users.open.get(user_id) or self._users.find(user_id)
         if user is None:  # of whom nothing is known, nothing can end
-            if not counts and (not turns or ts < at):
+            if not counts and (not begins or ts < at):
                 return
             user = self._users.create(user_id)
         profile = user.profile or self._unknown
@@ -217,31 +221,37 @@ class Shard:
             matchers.see(sees, self.project.plans, user, profile, record)
         if cancels and user.instances:
             matchers.cancel(cancels, self.project.plans, user, profile, record)
-        if ts < at:  # late: never starts a trigger (S9)
-            return
-        for plan, matcher, all_starts, conditional in turns:
-            starts: Sequence[Start] = all_starts
-            places = starts[0].key
+        for plan, matcher, takes, starts, places, conditional in turns:
+            if takes and user.instances:
+                fired, used = matcher.advance(takes, user, profile, record)
+                for instance in fired:
+                    self._act(plan, user_id, user, instance, at)
+                if used:
+                    self._rearm(user_id, user)
+                    continue
+            if not starts or ts < at:  # late: never starts a trigger (S9)
+                continue
             key = key_of(places, values) if places else None
             if places and key is None:
                 continue
             if not matcher.opens <= ts < matcher.closes:
                 continue
+            met: Sequence[Start] = starts
             if conditional:
-                starts = [each for each in starts if each.where is None or each.where(values, (), profile, ts, None)]
-                if not starts:
+                met = [each for each in starts if each.where is None or each.where(values, (), profile, ts, None)]
+                if not met:
                     continue
             if plan.audience is not None and not plan.audience((), (), profile, ts, None):
                 self._outside += 1
                 continue
-            instance = matcher.begin(starts, user, ts, event_id, values, key)
-            if instance is None:
+            begun = matcher.begin(met, user, ts, event_id, values, key)
+            if begun is None:
                 continue
-            if instance.kind == DELAY:
-                self._act(plan, user_id, user, instance, ts)
+            if begun.kind == DELAY:
+                self._act(plan, user_id, user, begun, ts)
                 self._rearm(user_id, user)
             else:
-                self._arm(user_id, user, instance.due)
+                self._arm(user_id, user, begun.due)
 
     def _sort_out(self, hits: tuple[int, ...]) -> Heard:
         """What each of the listeners may do, in order; there are few different `hits`, so it is remembered."""
@@ -249,6 +259,7 @@ class Shard:
         counts: list[Count] = []
         sees: list[See] = []
         cancels: dict[int, list[Cancel]] = {}
+        takes: dict[int, list[Take]] = {}
         starts: dict[int, list[Start]] = {}
         for hit in hits:
             listener = self.project.listeners[hit]
@@ -260,13 +271,18 @@ class Shard:
                 sees.append(listener)
             elif isinstance(listener, Cancel):
                 cancels.setdefault(listener.plan, []).append(listener)
+            elif isinstance(listener, Take):
+                takes.setdefault(listener.plan, []).append(listener)
             else:
                 starts.setdefault(listener.plan, []).append(listener)
-        turns = [
-            (self.project.plans[plan], self._matchers[plan], tuple(each), any(one.where for one in each))
-            for plan, each in starts.items()
-        ]
-        heard = goals, counts, sees, cancels, turns
+        turns: list[Turn] = []
+        for plan in sorted({*takes, *starts}):
+            own = tuple(starts.get(plan, ()))
+            places = own[0].key if own else ()
+            conditional = any(each.where for each in own)
+            matcher = self._matchers[plan]
+            turns.append((self.project.plans[plan], matcher, tuple(takes.get(plan, ())), own, places, conditional))
+        heard = goals, counts, sees, cancels, turns, bool(starts)
         if len(self._heard) < _REMEMBERED:
             self._heard[hits] = heard
         return heard
@@ -323,18 +339,24 @@ class Shard:
 
     def _fall_due(self, user_id: str, user: User, instance: Instance, now: Micros) -> None:
         plan = self.project.plans[instance.plan]
-        if instance.kind != WAIT:
+        if instance.kind not in (WAIT, OPEN):
             self._decide(plan, user_id, user, instance, now)
         elif (fired := self._matchers[instance.plan].fall_due(user, instance)) is not None:
             self._act(plan, user_id, user, fired, now)
 
     def _act(self, plan: Plan, user_id: str, user: User, fired: Instance, now: Micros) -> None:
         """Act on a trigger that has fired: decide, unless there is a delay to be waited out before (S12)."""
-        if not plan.trigger.delay:
-            self._decide(plan, user_id, user, fired, now)
-            return
-        fired.due = fired.triggered_at + plan.trigger.delay
-        user.instances = (*user.instances, fired)
+        delay = plan.trigger.delay
+        if delay:
+            profile = user.profile or self._unknown
+            due = acted_on_at(delay, fired.triggered_at, fired.steps, profile, self._zone(plan, profile))
+            if due is None:
+                return
+            if due > now:
+                fired.due = due
+                user.instances = (*user.instances, fired)
+                return
+        self._decide(plan, user_id, user, fired, now)
 
     def _rearm(self, user_id: str, user: User) -> None:
         """Arm the user for what is due next: an instance, or the end of a goal window."""
@@ -620,7 +642,8 @@ class Shard:
         plans = self.project.plans
         found: list[Pending] = []
         for user_id, user in self._users.each():
-            waiting = [(each.plan, KINDS[each.kind], each.since, each.due) for each in user.instances]
+            under_way = [each for each in user.instances if each.kind != OPEN]
+            waiting = [(each.plan, KINDS[each.kind], each.since, each.due) for each in under_way]
             waiting += [(sent.plan, SENT, sent.decided_at, sent.due) for sent in user.sent if sent.due < NEVER]
             found += [
                 Pending(plans[plan].id, plans[plan].version, user_id, kind, since, due)

@@ -15,7 +15,7 @@ import msgspec
 from flowops.core.records import Micros, Record
 from flowops.core.timers import NEVER
 
-FORMAT = 4
+FORMAT = 5
 """Number of the state format: raise it when anything in this module changes what is written."""
 
 OPEN_USERS = 2048
@@ -24,11 +24,16 @@ OPEN_USERS = 2048
 WAIT = 0
 DELAY = 1
 HELD = 2
-KINDS = ("wait", "delay", "held")
+OPEN = 3
+KINDS = ("wait", "delay", "held", "open")
 
 
 class Instance(msgspec.Struct, array_like=True, gc=False):
-    """A trigger under way: its matcher's (`wait`), fired and delayed, or held in quiet hours (`kind`)."""
+    """A trigger under way.
+
+    By its `kind` it fires unless something comes (`wait`) or if something does (`open`), both its matcher's business;
+    or it has fired and is delayed, or held in quiet hours.
+    """
 
     kind: int
     plan: int
@@ -39,6 +44,7 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     key: str | None
     evidence: tuple[str, ...]
     steps: tuple[tuple[Any, ...], ...]  # as `plan.Steps`
+    progress: tuple[Any, ...] = ()  # its matcher's own notes: builtin types
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):

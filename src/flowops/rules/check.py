@@ -62,7 +62,8 @@ class CheckedPlan:
     def conditions(self) -> list[Checked]:
         """All expressions of the plan that the shard evaluates."""
         parts = [part for each in self.heard() for part in each.rest]
-        return [*parts, *self.audience, *(aim.value for aim in self.aims if aim.value is not None)]
+        values = [self.trigger.until, *(aim.value for aim in self.aims)]
+        return [*parts, *self.audience, *(each for each in values if each is not None)]
 
     def references(self) -> set[tuple[str, ...]]:
         """What the content reads: ("step", step, property), ("user", attribute), ("now",), ("variant",)."""
@@ -100,7 +101,7 @@ class PlanChecker:
         plan = self.plan
         trigger = plan.trigger.check(self)
         checked = CheckedPlan(self.document, plan, self.zone, trigger)
-        steps = {step: self.properties(event) for step, event in trigger.steps.items()}
+        steps = trigger.steps
         if plan.audience is not None:
             self.audience(("audience",), plan.audience)
             checked.audience = self.condition_of(plan.audience)

@@ -26,9 +26,10 @@ from flowops.rules.schema_project import MAX_FUTURE, Cap, ProjectFile, Quiet, Sc
 from flowops.rules.templates import renderer
 from flowops.rules.texts import held_to
 from flowops.rules.triggers import Heard, Part
+from flowops.settings.fields import parse_clock
 
 ALL_DAYS = frozenset(range(7))
-ROLES = ("count", "see", "cancel", "start")
+ROLES = ("count", "see", "cancel", "take", "start")
 """In this order an event meets the listeners of a plan (S17a)."""
 
 CLICK = core.Goal("clicked", 7 * DAY, None, "every", None, "clicked")
@@ -81,7 +82,7 @@ def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     """Each event that the plan hears, with the properties that must travel to the shard."""
     captured = plan.captured()
     for part in plan.trigger.parts:
-        kept = captured[part.step] if part.step is not None else []
+        kept = {name for step in part.steps for name in captured[step]}
         value = [part.value] if part.value is not None else []
         yield part.heard, {*kept, *value, *plan.trigger.key, *_names(part.heard.rest)}
     for aim in plan.aims:
@@ -182,10 +183,12 @@ class _Compiler:
         if part.role == "count":
             value = None if part.value is None else event.index(part.value)
             return core.Count(listening.plan, listening.plan, where, value, key, part.always)
-        capture = tuple(event.index(name) for name in (captured[part.step] if part.step is not None else []))
+        slots = list(captured)
+        capture = tuple((slots.index(step), tuple(map(event.index, captured[step]))) for step in part.steps)
         if part.role == "see":
             return core.See(listening.plan, where, capture, key)
-        return core.Start(listening.plan, where, capture, key, part.number)
+        listener = core.Start if part.role == "start" else core.Take
+        return listener(listening.plan, where, capture, key, part.number)
 
     def _source(self, index: int, layout: SourceLayout) -> core.Source:
         source = self.project.sources[layout.name]
@@ -240,13 +243,14 @@ class _Compiler:
             starts_at=dates.start.begins(zone) if dates and dates.start else BEFORE_ALL,
             ends_at=dates.end.ends(zone) if dates and dates.end else ENDED,
             audience=predicate(plan.audience, event=(), steps={}, user=self.attributes) if plan.audience else None,
-            trigger=plan.trigger.model.build(),
+            trigger=plan.trigger.model.build(self._delay(plan)),
             reentry=_reentry(file.reentry),
             caps=(*self._caps(index, file.caps), *self._project_caps(index)),
             quiet=_quiet(quiet) if quiet else None,
             experiment=_experiment(plan),
             step=self._step(plan, file.send),
             goals=self._goals(plan),
+            blank=tuple((None,) * len(names) for names in plan.captured().values()),
         )
 
     def _caps(self, index: int, caps: Iterable[Cap]) -> list[core.Cap]:
@@ -281,6 +285,15 @@ class _Compiler:
         if key not in self._scopes:
             self._scopes[key] = frozenset(index for index, plan in enumerate(self.plans) if in_scope(scope, plan))
         return self._scopes[key]
+
+    def _delay(self, plan: CheckedPlan) -> core.Delay:
+        delay, carried = plan.trigger.model.delay, plan.trigger.until
+        if isinstance(delay, int):
+            return delay
+        if carried is None:
+            return core.UntilLocal(parse_clock(delay.until), frozenset(delay.days) if delay.days else ALL_DAYS)
+        time = expression(carried, event=(), steps=plan.captured(), user=self.attributes)
+        return core.UntilCarried(time, carried.type == "date", delay.offset or 0)
 
     def _step(self, plan: CheckedPlan, step: Step) -> core.Step:
         steps = plan.captured()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "without", "step", "goal"]
+Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "event", "without", "step", "goal"]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
     "project": frozenset({"funnel", "coupons"}),
@@ -16,11 +16,12 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "audience": frozenset({"did", "did_not"}),
     "trigger": frozenset(
         {
-            "sequence", "all", "any", "schedule", "enters", "leaves", "attribute", "date_of",
+            "sequence", "schedule", "enters", "leaves", "attribute", "date_of",
             "strict", "unfinished", "yearly", "offset", "at", "from", "to",
         }
     ),
-    "without": frozenset({"enters", "leaves", "attribute", "within", "times", "any", "all"}),
+    "event": frozenset({"enters", "leaves", "attribute", "from", "to"}),
+    "without": frozenset({"enters", "leaves", "attribute", "from", "to"}),
     "step": frozenset(
         {"first", "each", "fallback_after", "coupon", "after", "until", "at_most", "when", "then", "else", "policy"}
     ),

@@ -69,6 +69,13 @@ def parse_duration(value: Any) -> Micros:
     return total
 
 
+def parse_offset(value: Any) -> Micros:
+    """`-1d`, `2h` -> microseconds, before or after."""
+    text = as_text(value, "a duration")
+    micros = parse_duration(text.removeprefix("-").removeprefix("+") if text[1:2].isdigit() else text)
+    return -micros if text.startswith("-") else micros
+
+
 def show_duration(micros: Micros) -> str:
     """Microseconds -> `1h30m`."""
     parts = []
@@ -247,6 +254,7 @@ def _moment_text(moment: Moment) -> str:
 
 
 Duration = Annotated[Micros, BeforeValidator(parse_duration)]
+Offset = Annotated[Micros, BeforeValidator(parse_offset)]
 Wait = Annotated[Micros, BeforeValidator(within(MILLISECOND, LONGEST))]
 GoalWindow = Annotated[Micros, BeforeValidator(within(5 * MINUTE, 90 * DAY))]
 Share = Annotated[Decimal, BeforeValidator(parse_share)]

@@ -10,10 +10,20 @@ from collections.abc import Mapping
 
 from flowops.core.matchers.absence import AbsenceMatcher, cancel
 from flowops.core.matchers.base import Matcher
+from flowops.core.matchers.combination import AllMatcher, AnyMatcher
 from flowops.core.matchers.counting import CountMatcher, count
 from flowops.core.matchers.event import EventMatcher
 from flowops.core.matchers.inactivity import InactivityMatcher, see
-from flowops.core.plan import AbsenceTrigger, CountTrigger, EventTrigger, InactivityTrigger, Plan, Trigger
+from flowops.core.plan import (
+    AbsenceTrigger,
+    AllTrigger,
+    AnyTrigger,
+    CountTrigger,
+    EventTrigger,
+    InactivityTrigger,
+    Plan,
+    Trigger,
+)
 
 __all__ = ["Matcher", "cancel", "count", "matcher", "see"]
 
@@ -22,6 +32,8 @@ MATCHERS: Mapping[type[Trigger], type[Matcher]] = {
     AbsenceTrigger: AbsenceMatcher,
     CountTrigger: CountMatcher,
     InactivityTrigger: InactivityMatcher,
+    AnyTrigger: AnyMatcher,
+    AllTrigger: AllMatcher,
 }
 
 

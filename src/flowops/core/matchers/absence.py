@@ -37,7 +37,8 @@ class AbsenceMatcher(Matcher):
                     restarted.append(other)
         if restarted:
             user.instances = tuple([other for other in user.instances if other not in restarted])
-        captured = tuple([values[place] for place in starts[0].capture])
+        ((_, places),) = starts[0].capture
+        captured = tuple([values[place] for place in places])
         instance = Instance(WAIT, index, ts, ts + self._within, 0, 0, key, (event_id,), (captured,))
         user.instances = (*user.instances, instance)
         return instance

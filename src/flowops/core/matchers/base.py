@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowops.core.plan import Plan, Start
-from flowops.core.records import Micros, Values
+from flowops.core.plan import Attributes, Capture, Plan, Start, Steps, Take
+from flowops.core.records import Micros, Record, Values
 from flowops.core.state import Instance, User
+
+EVIDENCE = 1000
+"""So many events of one step or member are kept at most: what a user can do without end must not grow without end."""
 
 
 class Matcher:
@@ -35,6 +38,23 @@ class Matcher:
         """
         raise NotImplementedError(f"{type(self).__name__} begins with no event")
 
+    def advance(
+        self, takes: Sequence[Take], user: User, profile: Attributes, record: Record
+    ) -> tuple[Sequence[Instance], bool]:
+        """(those that it fires, whether it was used so that it begins nothing): the event meets what is under way.
+
+        Called for late events too, which count as of their own time (S9).
+        """
+        raise NotImplementedError(f"{type(self).__name__} goes on with no event")
+
     def fall_due(self, user: User, instance: Instance) -> Instance | None:
         """An instance under way, no longer among the user's, has come to its `due`; the instance if it fires."""
         raise NotImplementedError(f"{type(self).__name__} waits for no time")
+
+
+def keep(steps: Steps, capture: Capture, values: Values) -> Steps:
+    """The steps with what is kept of an event."""
+    kept = list(steps)
+    for step, places in capture:
+        kept[step] = tuple([values[place] for place in places])
+    return tuple(kept)

@@ -65,5 +65,6 @@ class CountMatcher(Matcher):
         """The instance of this event, with all that count as its evidence."""
         tally = (user.tallies or {})[name_of(self.plan.index, key)]
         tally.armed = False
-        captured = tuple([values[place] for place in starts[0].capture])
+        ((_, places),) = starts[0].capture
+        captured = tuple([values[place] for place in places])
         return Instance(DELAY, self.plan.index, ts, ts, ts, 0, key, tally.evidence, (captured,))

@@ -24,5 +24,6 @@ class EventMatcher(Matcher):
         for other in user.instances:
             if other.plan == index and other.evidence == evidence and other.key == key:
                 return None
-        captured = tuple([values[place] for place in starts[0].capture])
+        ((_, places),) = starts[0].capture
+        captured = tuple([values[place] for place in places])
         return Instance(DELAY, index, ts, ts, ts, 0, key, evidence, (captured,))

@@ -37,7 +37,8 @@ def see(sees: Sequence[See], plans: Sequence[Plan], user: User, profile: Attribu
             elif not instance.since < ts < instance.since + within:
                 kept.append(instance)
             elif ts + within > at and plan.starts_at <= ts + within < plan.ends_at:
-                captured = tuple([values[place] for place in each.capture])
+                ((_, places),) = each.capture
+                captured = tuple([values[place] for place in places])
                 kept.append(Instance(WAIT, each.plan, ts, ts + within, 0, 0, key, (event_id,), (captured,)))
         user.instances = tuple(kept)
 
@@ -57,7 +58,8 @@ class InactivityMatcher(Matcher):
         self, starts: Sequence[Start], user: User, ts: Micros, event_id: str, values: Values, key: str | None
     ) -> Instance | None:
         """The wait that this event begins."""
-        captured = tuple([values[place] for place in starts[0].capture])
+        ((_, places),) = starts[0].capture
+        captured = tuple([values[place] for place in places])
         instance = Instance(WAIT, self.plan.index, ts, ts + self._within, 0, 0, key, (event_id,), (captured,))
         user.instances = (*user.instances, instance)
         return instance

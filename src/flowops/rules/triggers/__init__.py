@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 from flowops.rules import document
 from flowops.rules.triggers.absence import AbsenceTrigger
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Kind, Part
+from flowops.rules.triggers.combination import AllTrigger, AnyTrigger
 from flowops.rules.triggers.counting import COUNTS, CountTrigger
 from flowops.rules.triggers.event import EventTrigger
 from flowops.rules.triggers.inactivity import InactivityTrigger
@@ -26,7 +27,9 @@ KINDS: Mapping[type[Kind], str] = {
     EventTrigger: "<event>",
     AbsenceTrigger: "<absence>",
     CountTrigger: "<count>",
-    InactivityTrigger: "<inactive>",
+    InactivityTrigger: "<inactive_for>",
+    AnyTrigger: "<any>",
+    AllTrigger: "<all>",
 }
 """The kinds with their tags."""
 
@@ -36,8 +39,9 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Kind):
         return KINDS[type(value)]
     keys = set(value) if isinstance(value, document.Mapping) else set()
-    if "inactive_for" in keys:
-        return "<inactive>"
+    for key in ("all", "any", "inactive_for"):
+        if key in keys:
+            return f"<{key}>"
     if keys & COUNTS and "without" not in keys:
         return "<count>"
     return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
@@ -54,7 +58,9 @@ Trigger: TypeAlias = Annotated[
         Annotated[EventTrigger, Tag("<event>")]
         | Annotated[AbsenceTrigger, Tag("<absence>")]
         | Annotated[CountTrigger, Tag("<count>")]
-        | Annotated[InactivityTrigger, Tag("<inactive>")],
+        | Annotated[InactivityTrigger, Tag("<inactive_for>")]
+        | Annotated[AnyTrigger, Tag("<any>")]
+        | Annotated[AllTrigger, Tag("<all>")],
         Discriminator(kind_of),
     ],
     BeforeValidator(_mapping),

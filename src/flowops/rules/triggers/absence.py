@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
@@ -11,7 +11,7 @@ from flowops.core.plan import Repeat
 from flowops.core.records import Micros
 from flowops.rules.document import Loc
 from flowops.rules.later import Place
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part, scope_of, shorthand
 from flowops.rules.triggers.event import EventTrigger
 from flowops.settings.fields import Label, Text, Wait
 from flowops.settings.model import Model, Word
@@ -26,22 +26,16 @@ class Other(Model):
     where: Text | None = None
 
 
-def others(value: Any) -> Any:
-    """`order` for `{event: order}`, and one where a list may stand."""
-    items = value if isinstance(value, list) else [value]
-    return [{"event": item} if isinstance(item, str) else item for item in items]
-
-
 class AbsenceTrigger(EventTrigger):
     """S13."""
 
-    without: Annotated[list[Other], BeforeValidator(others), Field(min_length=1)]
+    without: Annotated[list[Other], BeforeValidator(shorthand), Field(min_length=1)]
     within: Wait
     repeat: Annotated[Repeat, Word] = "ignore"
 
-    def check(self, checker: Checker) -> CheckedTrigger:
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """As an event; then each that must not come, which may speak of the first."""
-        checked = super().check(checker)
+        super().read(checker, checked)
         scope = scope_of(checker, checked.steps)
         for number, other in enumerate(self.without):
             loc = ("trigger", "without", number)
@@ -49,7 +43,6 @@ class AbsenceTrigger(EventTrigger):
             heard = checker.heard(loc, other.event, other.where, scope)
             checked.parts.append(Part(heard, loc, "cancel"))
             self._correlation(checker, loc, heard)
-        return checked
 
     def _correlation(self, checker: Checker, loc: Loc, heard: Heard) -> None:
         """Ask for a key where a filter compares with the first event (S17a)."""
@@ -67,6 +60,6 @@ class AbsenceTrigger(EventTrigger):
         """The wait, then the delay."""
         return [("within", self.within), *super().waits()]
 
-    def build(self) -> core.Trigger:
+    def build(self, delay: core.Delay) -> core.Trigger:
         """With its wait and its delay."""
-        return core.AbsenceTrigger(self.within, self.repeat, self.delay)
+        return core.AbsenceTrigger(self.within, self.repeat, delay)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from flowops.core import plan as core
 from flowops.core.records import Micros
@@ -14,8 +14,20 @@ from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc
 from flowops.rules.expressions import Checked, Scope, Type
 from flowops.rules.later import Place
-from flowops.settings.fields import Identifier, parse_duration, parse_texts, refuse
-from flowops.settings.model import Model
+from flowops.rules.nodes import Ref
+from flowops.settings.fields import (
+    Duration,
+    Identifier,
+    Label,
+    Offset,
+    Text,
+    Weekday,
+    parse_clock,
+    parse_texts,
+    refuse,
+)
+from flowops.settings.guess import one_of
+from flowops.settings.model import MAPPING, TEXT, Model, text_or_mapping
 
 Keys: TypeAlias = Annotated[list[Identifier], BeforeValidator(parse_texts), Field(min_length=1)]
 
@@ -33,16 +45,15 @@ class Heard:
 class Part:
     """An event of a trigger, as one of the plan's listeners.
 
-    `role` is the kind of the listener (`core.plan.Start`, `Cancel`, ...), `number` its `part`; `step` the name
-    under which its properties are kept for later filters and the content, None where they are not. `value` and `always`
-    are a `Count`'s.
+    `role` is the kind of the listener (`core.plan.Start`, `Take`, `Cancel`, ...), `number` its `part`; `steps` are the
+    names under which its properties are kept for later filters and the content. `value` and `always` are a `Count`'s.
     """
 
     heard: Heard
     loc: Loc
-    role: Literal["start", "cancel", "count", "see"]
+    role: Literal["start", "take", "cancel", "count", "see"]
     number: int = 0
-    step: str | None = None
+    steps: tuple[str, ...] = ()
     value: str | None = None
     always: bool = False
 
@@ -52,9 +63,11 @@ class CheckedTrigger:
     """A trigger with every text in it read."""
 
     model: Kind
-    steps: dict[str, str] = field(default_factory=dict)
-    """The steps that have a name, in the order of `core.plan.Steps`, with their events."""
+    steps: dict[str, Mapping[str, Type]] = field(default_factory=dict)
+    """The steps that have a name, in the order of `core.plan.Steps`, with the types of what they carry."""
     parts: list[Part] = field(default_factory=list)
+    until: Checked | None = None
+    """Of a delay until a time that an event carries: that time."""
 
     @property
     def key(self) -> list[str]:
@@ -78,6 +91,9 @@ class Checker(Protocol):
     def heard(self, loc: Loc, event: str, where: str | None, scope: Scope) -> Heard:
         """Check an event and its filter."""
 
+    def expression(self, loc: Loc, text: str, scope: Scope, *, condition: bool = False) -> Checked | None:
+        """Check an expression; None, and a finding at its place, where it is wrong."""
+
     def keys(self, names: Sequence[str], event: str) -> None:
         """Each property of `key` must be one of the event."""
 
@@ -85,10 +101,31 @@ class Checker(Protocol):
         """A step's name must be none of the language's words."""
 
 
-def _delay(value: Any) -> int:
-    if isinstance(value, dict):
-        refuse("FO104", "a `delay` that is no duration is not supported yet", "a duration: `delay: 10m`")
-    return parse_duration(value)
+class Until(Model):
+    """A delay until a local time of day, or until a time that an event carries (S12)."""
+
+    until: Text
+    days: Annotated[list[Weekday], BeforeValidator(parse_texts), Field(min_length=1)] | None = None
+    offset: Offset | None = None
+
+    @property
+    def is_clock(self) -> bool:
+        """Whether it is a time of day."""
+        return self.until[:1].isdigit()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.is_clock:
+            parse_clock(self.until)
+            if self.offset is not None:
+                refuse("FO107", "`offset` is for a time that the event carries", "say the time of day that is meant")
+        elif self.days is not None:
+            refuse("FO107", "`days` is for a time of day", "delay: {until: 20:00, days: [sat]}")
+        return self
+
+
+def _how(value: Any) -> str:
+    return TEXT if isinstance(value, int) else text_or_mapping(value)
 
 
 class Kind(Model):
@@ -97,7 +134,7 @@ class Kind(Model):
     place: ClassVar[Place] = "trigger"
 
     key: Keys | None = None
-    delay: Annotated[int, BeforeValidator(_delay)] = 0
+    delay: Annotated[Annotated[Duration, Tag(TEXT)] | Annotated[Until, Tag(MAPPING)], Discriminator(_how)] = 0
 
     @classmethod
     def siblings(cls) -> frozenset[str]:
@@ -109,18 +146,82 @@ class Kind(Model):
 
     def check(self, checker: Checker) -> CheckedTrigger:
         """Read every text of it; what is wrong is reported to the checker's document."""
+        checked = CheckedTrigger(self)
+        self.read(checker, checked)
+        if isinstance(self.delay, Until) and not self.delay.is_clock:
+            checked.until = _carried(checker, checked.steps, self.delay.until)
+        return checked
+
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
+        """Read the kind's own keys into the steps and parts of `checked`."""
         raise NotImplementedError
 
     def waits(self) -> list[tuple[str, Micros]]:
         """What lies at least between the first event and the decision: the keys that say so, with their durations."""
-        return [("delay", self.delay)] if self.delay else []
+        return [("delay", self.delay)] if isinstance(self.delay, int) and self.delay else []
 
-    def build(self) -> core.Trigger:
+    def build(self, delay: core.Delay) -> core.Trigger:
         """What the engine runs."""
         raise NotImplementedError
 
 
-def scope_of(checker: Checker, steps: Mapping[str, str]) -> Scope:
+def _carried(checker: Checker, steps: Mapping[str, Mapping[str, Type]], text: str) -> Checked | None:
+    """`departs_at`, or `booked.departs_at` where there are several steps."""
+    loc = ("trigger", "delay", "until")
+    step, _, name = text.rpartition(".")
+    if not step and len(steps) != 1:
+        hint = f"write `{next(iter(steps))}.{text}`" if steps else None
+        checker.document.report("FO402", loc, f"`{text}`: of which step?", hint=hint)
+        return None
+    step = step or next(iter(steps))
+    type_ = steps.get(step, {}).get(name)
+    if type_ is None:
+        known = {f"{of}.{each}" if len(steps) > 1 else each: None for of, names in steps.items() for each in names}
+        what = f"`{text}` is no property that the delay could wait for"
+        checker.document.report("FO402", loc, what, hint=one_of(text, known) if known else None)
+        return None
+    if type_ not in ("time", "date"):
+        what = f"a delay waits until a time or a date, `{text}` is a {type_}"
+        checker.document.report("FO403", loc, what, hint="declare it as `time`, or say a duration: `delay: 10m`")
+        return None
+    return Checked(text, Ref("step", name, type_, step))
+
+
+class Event(Model):
+    """One of the events of a trigger that has several."""
+
+    place: ClassVar[Place] = "event"
+
+    event: Label
+    where: Text | None = None
+    step: Annotated[Identifier | None, Field(alias="as")] = None
+
+    @property
+    def name(self) -> str:
+        """By which later filters and the content speak of it."""
+        return self.step or self.event
+
+
+def shorthand(value: Any) -> Any:
+    """`order` for `{event: order}`, and one where a list may stand."""
+    items = value if isinstance(value, list) else [value]
+    return [{"event": item} if isinstance(item, str) else item for item in items]
+
+
+Events: TypeAlias = Annotated[list[Event], BeforeValidator(shorthand), Field(min_length=1)]
+
+
+def name_step(checker: Checker, checked: CheckedTrigger, loc: Loc, event: Event) -> str:
+    """Give the event's step its name, which must be its own."""
+    place = (*loc, "as" if event.step else "event")
+    checker.step_name(place, event.name)
+    if event.name in checked.steps:
+        what = f"two steps are called `{event.name}`"
+        checker.document.report("FO309", place, what, hint="give one of them another name: `as: viewed`")
+    checked.steps.setdefault(event.name, checker.properties(event.event))
+    return event.name
+
+
+def scope_of(checker: Checker, steps: Mapping[str, Mapping[str, Type]]) -> Scope:
     """What the filter of an event may name beside its own properties: earlier steps and the profile."""
-    named = {name: checker.properties(event) for name, event in steps.items()}
-    return Scope({}, steps=named, user=checker.user, zone=checker.zone)
+    return Scope({}, steps=dict(steps), user=checker.user, zone=checker.zone)

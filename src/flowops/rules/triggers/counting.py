@@ -56,17 +56,16 @@ class CountTrigger(EventTrigger):
             refuse("FO102", "`times` is missing: so many different values are wanted", "times: 3")
         return self
 
-    def check(self, checker: Checker) -> CheckedTrigger:
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """As an event, which counts before it may start anything."""
-        checked = super().check(checker)
+        super().read(checker, checked)
         (start,) = checked.parts
         value = self.sum or self.distinct
         if value is not None:
             self._value(checker, value)
         heard = start.heard
         count = Part(heard, start.loc, "count", value=value, always=self.repeat == "always")
-        checked.parts = [count, Part(Heard(heard.event, heard.own, ()), start.loc, "start", step=start.step)]
-        return checked
+        checked.parts = [count, Part(Heard(heard.event, heard.own, ()), start.loc, "start", steps=start.steps)]
 
     def _value(self, checker: Checker, name: str) -> None:
         """What is added up must be a number, what is told apart one value."""
@@ -89,6 +88,6 @@ class CountTrigger(EventTrigger):
         times = self.times or 1
         return core.Counter("times" if self.distinct is None else "distinct", times, self.within, times)
 
-    def build(self) -> core.Trigger:
+    def build(self, delay: core.Delay) -> core.Trigger:
         """With its counter."""
-        return core.CountTrigger(self.counter, self.delay)
+        return core.CountTrigger(self.counter, delay)

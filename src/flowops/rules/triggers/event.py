@@ -18,16 +18,15 @@ class EventTrigger(Kind):
     where: Text | None = None
     step: Annotated[Identifier | None, Field(alias="as")] = None
 
-    def check(self, checker: Checker) -> CheckedTrigger:
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """Its name, its filter, its key."""
         name = self.step or self.event
         checker.step_name(("trigger", "as" if self.step else "event"), name)
-        checked = CheckedTrigger(self, {name: self.event})
+        checked.steps[name] = checker.properties(self.event)
         heard = checker.heard(("trigger",), self.event, self.where, scope_of(checker, {}))
         checker.keys(checked.key, self.event)
-        checked.parts.append(Part(heard, ("trigger",), "start", step=name))
-        return checked
+        checked.parts.append(Part(heard, ("trigger",), "start", steps=(name,)))
 
-    def build(self) -> core.Trigger:
+    def build(self, delay: core.Delay) -> core.Trigger:
         """With its delay."""
-        return core.EventTrigger(self.delay)
+        return core.EventTrigger(delay)

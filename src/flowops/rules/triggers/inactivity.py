@@ -19,16 +19,15 @@ class InactivityTrigger(Kind):
     where: Text | None = None
     step: Annotated[Identifier | None, Field(alias="as")] = None
 
-    def check(self, checker: Checker) -> CheckedTrigger:
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """The event of which none comes; of the last one filters and content may speak."""
         name = self.step or self.event
         checker.step_name(("trigger", "as" if self.step else "event"), name)
-        checked = CheckedTrigger(self, {name: self.event})
+        checked.steps[name] = checker.properties(self.event)
         heard = checker.heard(("trigger",), self.event, self.where, scope_of(checker, {}))
         checker.keys(checked.key, self.event)
-        checked.parts += [Part(heard, ("trigger",), "see", step=name), Part(heard, ("trigger",), "start", step=name)]
-        return checked
+        checked.parts += [Part(heard, ("trigger",), role, steps=(name,)) for role in ("see", "start")]
 
-    def build(self) -> core.Trigger:
+    def build(self, delay: core.Delay) -> core.Trigger:
         """With its wait and its delay."""
-        return core.InactivityTrigger(self.inactive_for, self.delay)
+        return core.InactivityTrigger(self.inactive_for, delay)

@@ -1,0 +1,65 @@
+"""`any: [...]`: whichever happens; `all: [...]`: each, in any order (S15)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flowops.core import plan as core
+from flowops.rules.expressions import Type
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Event, Events, Kind, Part, name_step, scope_of
+from flowops.settings.fields import Identifier, Wait
+
+
+class AnyTrigger(Kind):
+    """S15."""
+
+    any: Events
+    step: Annotated[Identifier | None, Field(alias="as")] = None
+
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
+        """Each under its own name, and all under the one that `as` gives."""
+        for number, event in enumerate(self.any):
+            part = _read(checker, checked, "any", number, event)
+            names = part.steps if self.step is None else (*part.steps, self.step)
+            checked.parts.append(Part(part.heard, part.loc, "start", number, names))
+        if self.step is not None:
+            checker.step_name(("trigger", "as"), self.step)
+            if self.step in checked.steps:
+                checker.document.report("FO309", ("trigger", "as"), f"two steps are called `{self.step}`")
+            checked.steps[self.step] = self._shared(checker)
+
+    def _shared(self, checker: Checker) -> dict[str, Type]:
+        """The properties that all of them have, of one type."""
+        first, *others = [checker.properties(event.event) for event in self.any]
+        return {name: type_ for name, type_ in first.items() if all(each.get(name) == type_ for each in others)}
+
+    def build(self, delay: core.Delay) -> core.Trigger:
+        """With its delay."""
+        return core.AnyTrigger(delay)
+
+
+class AllTrigger(Kind):
+    """S15."""
+
+    all: Events
+    within: Wait
+
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
+        """Each may begin, and each may be what was still missing."""
+        parts = [_read(checker, checked, "all", number, event) for number, event in enumerate(self.all)]
+        checked.parts += parts
+        checked.parts += [Part(part.heard, part.loc, "take", part.number, part.steps) for part in parts]
+
+    def build(self, delay: core.Delay) -> core.Trigger:
+        """With its window."""
+        return core.AllTrigger(len(self.all), self.within, delay)
+
+
+def _read(checker: Checker, checked: CheckedTrigger, key: str, number: int, event: Event) -> Part:
+    loc = ("trigger", key, number)
+    name = name_step(checker, checked, loc, event)
+    heard = checker.heard(loc, event.event, event.where, scope_of(checker, {}))
+    checker.keys(checked.key, event.event)
+    return Part(heard, loc, "start", number, (name,))
