@@ -41,7 +41,17 @@ from flowops.core.plan import (
     UntilCarried,
     UntilLocal,
 )
-from flowops.core.records import ENDED, NO_WATERMARK, POSITION_BITS, LateRecord, Micros, Row, Values, shard_of
+from flowops.core.records import (
+    BEFORE_ALL,
+    ENDED,
+    NO_WATERMARK,
+    POSITION_BITS,
+    LateRecord,
+    Micros,
+    Row,
+    Values,
+    shard_of,
+)
 from flowops.core.time import DAY, MINUTE, Zone, period
 from flowops.errors import ContentError
 
@@ -330,19 +340,15 @@ class User:
 
     def handle(self, happening: Happening) -> None:
         """One record: of all plans the goals first, then plan by plan its cancels, then its start (S7, S17a)."""
-        source, row = happening.source, happening.row
-        repeated = any(h.at == happening.at and h.row == row for h in self.handled)  # S4
+        repeated = any(h.at == happening.at and h.row == happening.row for h in self.handled)  # S4
+        before = self.profile()
         self.handled.append(happening)
         if happening.kind == "receipts":
             self.hear(happening)
-        if happening.kind != "events" or repeated:
+        if happening.kind == "events" and repeated:
             return
-        route = source.routes.get(row.event, source.any_route)
-        heard = route(row) if route else None
-        if heard is None:
-            return
-        hits, values = heard
-        listeners = [self.project.listeners[hit] for hit in hits]
+        hits, values = self.changed(before, happening) if happening.kind != "events" else self.routed(happening)
+        listeners = [self.project.listeners[hit] for hit in sorted(hits)]
         self.attain(happening, values, [one for one in listeners if isinstance(one, Attain)])
         reached = [one.plan for one in listeners if isinstance(one, Count) and self.count(happening, values, one)]
         for plan in self.project.plans:
@@ -356,6 +362,22 @@ class User:
                 self.gather(happening, values, plan, plan.trigger, starts)
             elif starts and (plan.index in reached or not isinstance(plan.trigger, CountTrigger)):
                 self.start(happening, values, plan, starts)
+
+    def routed(self, happening: Happening) -> tuple[Sequence[int], Values]:
+        """Who listens to an event."""
+        source, row = happening.source, happening.row
+        route = source.routes.get(row.event, source.any_route)
+        return (route(row) if route else None) or ((), ())
+
+    def changed(self, before: Attributes, happening: Happening) -> tuple[Sequence[int], Values]:
+        """S19: who listens to what a record changed of the profile; one that holds from before all changes nothing."""
+        return [
+            change.listener
+            for number, (old, new) in enumerate(zip(before, self.profile(), strict=True))
+            for change in self.project.changes.get(number, ())
+            if old != new and change.old in (None, old) and change.new in (None, new)
+            if happening.row.ts > BEFORE_ALL
+        ], ()
 
     def profile(self) -> Attributes:
         """S2, S9: of each attribute what the latest update says, by the updates' own time; null deletes."""
@@ -430,7 +452,7 @@ class User:
         """S12, S13, S15: the event that begins a trigger."""
         row, trigger = happening.row, plan.trigger
         met = self.met(happening, values, starts)
-        if not met or any(i.plan is plan and i.evidence[-1] == row.event_id for i in self.started):  # S4
+        if not met or any(i.plan is plan and i.evidence[-1] == happening.identity for i in self.started):  # S4
             return
         if not self.may_start(happening, plan):
             return
@@ -443,7 +465,7 @@ class User:
         steps = plan.blank
         for one in met:
             steps = kept(steps, one, values)
-        evidence: tuple[str, ...] = (event_id_of(row),)
+        evidence: tuple[str, ...] = (happening.identity,)
         if isinstance(trigger, CountTrigger):
             counting = self.countings[plan.index, key]
             counting.armed = False
@@ -481,7 +503,7 @@ class User:
             member = [came for came in gathering.came if came[1] == one.part]
             if all(came[2] != row.event_id for came in member):  # S4
                 (values_kept,) = kept(((),), one, values, only=True)
-                gathering.came.append((row.ts, one.part, event_id_of(row), values_kept))
+                gathering.came.append((row.ts, one.part, happening.identity, values_kept))
                 if len(member) == EVIDENCE:
                     gathering.came.remove(member[0])
         front = gathering.front

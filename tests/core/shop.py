@@ -21,6 +21,7 @@ from flowops.core.plan import (
     Attributes,
     Cancel,
     Cap,
+    Change,
     Channel,
     Column,
     Count,
@@ -107,7 +108,7 @@ class SameSku:
     """sku = that of the event that began it; NULL equals nothing."""
 
     def __call__(self, values: Values, steps: Steps, _user: Attributes, _now: Micros, _variant: str | None) -> bool:
-        return values[0] is not None and values[0] == steps[0][0]
+        return bool(values and steps[0]) and values[0] is not None and values[0] == steps[0][0]
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Content:
     def __call__(self, steps: Steps, user: Attributes, _now: Micros, variant: str | None) -> dict[str, str]:
         if self.needed and user[0] is None:
             raise ContentError("user.city is undefined; give it a default")
-        return {"body": f"{' '.join(str(step[0]) for step in steps)} {user[0]} {variant}"}
+        return {"body": f"{' '.join(str(step[:1]) for step in steps)} {user[0]} {variant}"}
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class TimeOfN:
     unit: int
 
     def __call__(self, _values: Values, steps: Steps, _user: Attributes, _now: Micros, _variant: str | None) -> Any:
-        sku, n = steps[0]
+        sku, n = steps[0] or (None, 0)
         return None if sku is None else self.base + n * self.unit
 
 
@@ -177,11 +178,17 @@ class TimeOfN:
 
 @dataclass(frozen=True)
 class On:
-    """An event to listen to (None: any), with a condition on itself and one on more than itself."""
+    """An event to listen to (None: any), with a condition on itself and one on more than itself; or a change."""
 
     event: str | None
     own: AtLeast | None = None
     where: Predicate | None = None
+    change: tuple[int, Any, Any] | None = None  # of an attribute, from and to a value (None: whatever)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """What it has to keep: all of an event, nothing of a change."""
+        return (0, 1) if self.change is None else ()
 
 
 @dataclass(frozen=True)
@@ -222,6 +229,11 @@ class Draft:
     starts_at: Micros = -(1 << 60)
     ends_at: Micros = 1 << 60
     expires: Micros = DAY
+
+
+def changes(attribute: int, old: Any = None, new: Any = None, where: Predicate | None = None) -> On:
+    """A change of the profile, heard as an event."""
+    return On("", None, where, (attribute, old, new))
 
 
 def absence(within: Micros, repeat: Literal["ignore", "restart", "parallel"] = "ignore", delay: Micros = 0) -> Trigger:
@@ -298,11 +310,11 @@ def project(
             listened.append((draft.on, Count(index, index, draft.on.where, value, draft.key, draft.always)))
             triggers[-1] = CountTrigger(draft.counter, draft.trigger.delay)
         if isinstance(draft.trigger, InactivityTrigger):
-            listened.append((draft.on, See(index, draft.on.where, ((0, (0, 1)),), draft.key)))
+            listened.append((draft.on, See(index, draft.on.where, ((0, draft.on.kept),), draft.key)))
         for part, on in enumerate(draft.members if isinstance(draft.trigger, AllTrigger) else ()):
-            listened.append((on, Take(index, on.where, ((part, (0, 1)),), draft.key, part)))
+            listened.append((on, Take(index, on.where, ((part, on.kept),), draft.key, part)))
         for part, on in enumerate(draft.members or (draft.on,)):
-            listened.append((on, Start(index, on.where, ((part, (0, 1)),), draft.key, part)))
+            listened.append((on, Start(index, on.where, ((part, on.kept),), draft.key, part)))
     routes = {event: _Route(tuple(_heard(listened, event))) for event in EVENTS if list(_heard(listened, event))}
     any_route = _Route(tuple(_heard(listened, None)))
     events = [
@@ -326,8 +338,18 @@ def project(
         events=tuple(EventTable(event, PROPERTIES) for event in EVENTS),
         listeners=tuple(listener for _, listener in listened),
         plans=tuple(_plan(index, draft, triggers[index]) for index, draft in enumerate(drafts)),
+        changes=_changes([on for on, _ in listened]),
         counters=tuple(draft.counter for draft in drafts),
     )
+
+
+def _changes(listened: Sequence[On]) -> dict[int, tuple[Change, ...]]:
+    found: dict[int, tuple[Change, ...]] = {}
+    for number, on in enumerate(listened):
+        if on.change is not None:
+            attribute, old, new = on.change
+            found[attribute] = (*found.get(attribute, ()), Change(number, old, new))
+    return found
 
 
 @dataclass(frozen=True)

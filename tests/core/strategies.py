@@ -100,8 +100,18 @@ REPEATS: tuple[Repeat, ...] = ("ignore", "restart", "parallel")
 CALENDAR: tuple[shop.Period, ...] = ("day", "week", "month")
 
 
+values = st.sampled_from([None, None, "x", "y"])
+changes = st.one_of(
+    st.builds(shop.changes, st.just(0), values, values, cities),
+    st.sampled_from([shop.changes(4, None, True), shop.changes(4, True, None), shop.changes(1, None, False)]),
+)
+
+
 @st.composite
-def ons(draw: st.DrawFn, *, names: tuple[str | None, ...] = (*shop.EVENTS, None), correlated: bool = False) -> shop.On:
+def ons(draw: st.DrawFn, *, correlated: bool = False, changing: bool = False) -> shop.On:
+    if changing and draw(st.booleans()):
+        return draw(changes)
+    names = (*shop.EVENTS, None)
     wheres = [None, None, shop.CityIs("x"), *([shop.SameSku(), shop.SameSku()] if correlated else [])]
     return shop.On(draw(st.sampled_from(names)), draw(conditions), draw(st.sampled_from(wheres)))
 
@@ -180,19 +190,22 @@ def triggers(draw: st.DrawFn, base: Micros) -> Trigger:
 def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple[int, ...] = AT_PUSH) -> shop.Draft:
     inside = draw(st.sampled_from([True, True, True, False]))
     trigger = draw(triggers(base))
-    members = draw(st.lists(ons(), min_size=1, max_size=3)) if isinstance(trigger, AnyTrigger) else []
+    key = draw(st.sampled_from([(), (), (0,), (0, 1)]))
+    changing = not key and not isinstance(trigger, InactivityTrigger) and draw(st.booleans())  # a change has no key
+    member = ons(changing=changing)
+    members = draw(st.lists(member, min_size=1, max_size=3)) if isinstance(trigger, AnyTrigger) else []
     if isinstance(trigger, AllTrigger):
-        members = draw(st.lists(ons(), min_size=trigger.members, max_size=trigger.members))
+        members = draw(st.lists(member, min_size=trigger.members, max_size=trigger.members))
     waits = isinstance(trigger, AbsenceTrigger)
     return shop.Draft(
         name,
-        on=draw(ons()),
+        on=draw(member),
         trigger=trigger,
         members=tuple(members),
-        without=tuple(draw(st.lists(ons(correlated=True), min_size=1, max_size=2))) if waits else (),
-        counter=draw(st.none() | st.none() | counters) if isinstance(trigger, EventTrigger) else None,
+        without=tuple(draw(st.lists(ons(correlated=True, changing=changing), min_size=1, max_size=2))) if waits else (),
+        counter=draw(st.none() | st.none() | counters) if isinstance(trigger, EventTrigger) and not changing else None,
         always=draw(st.booleans()),
-        key=draw(st.sampled_from([(), (), (0,), (0, 1)])),
+        key=key,
         audience=draw(audiences),
         reentry=draw(
             st.sampled_from([shop.ALWAYS, shop.ALWAYS, shop.ONCE])

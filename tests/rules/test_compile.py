@@ -400,6 +400,7 @@ def test_inactivity_listens_to_what_it_waits_for(compile_: Compile) -> None:
     assert project.sources[0].any_route is not None
 
 
+MEMBERS = [("  crm:", "  members: {kind: segments, file: data/members.csv}\n  crm:")]
 TRIGGERS = (
     "{event: view}",
     "{event: view, delay: 1h}",
@@ -407,6 +408,10 @@ TRIGGERS = (
     "{event: view, without: order, within: 2h}",
     "{event: order, times: 2, within: 2h}",
     "{event: order, times: 3, within: 2h}",
+    "{enters: vip}",
+    "{leaves: vip}",
+    "{attribute: tier}",
+    "{attribute: tier, to: gold}",
     "{inactive_for: 1h}",
     "{inactive_for: 2h}",
     "{any: [view, order]}",
@@ -419,7 +424,9 @@ TRIGGERS = (
 
 def test_every_word_of_a_trigger_makes_another_version(compile_: Compile) -> None:
     """S20: what waits keeps its version, so versions must differ where plans do."""
-    versions = [compile_(simple("a", trigger=trigger)).plans[0].version for trigger in TRIGGERS]
+    files = {"data/members.csv": "user_id,segment\nu1,vip\n"}
+    compiled = [compile_(simple("a", trigger=trigger), project=MEMBERS, files=files) for trigger in TRIGGERS]
+    versions = [project.plans[0].version for project in compiled]
     assert len(set(versions)) == len(TRIGGERS)
 
 
@@ -467,3 +474,30 @@ def test_delays_until(compile_: Compile) -> None:
     assert isinstance(until, core.UntilCarried)
     assert (until.whole_day, until.offset) == (True, 9 * HOUR)
     assert until.time((), ((19_000,), ()), (), 0, None) == 19_000
+
+
+def test_a_change_is_heard_by_attribute(compile_: Compile) -> None:
+    """S19: no source's route knows of it."""
+    project = compile_(
+        simple("a", trigger="{enters: vip}"),
+        simple("b", trigger="{attribute: tier, from: silver, to: gold, where: user.sms_ok, delay: 1h}"),
+        simple("c", trigger="{leaves: vip}"),
+        project=MEMBERS,
+        files={"data/members.csv": "user_id,segment\nu1,vip\n"},
+    )
+    tier, vip = project.attributes.index("tier"), project.attributes.index("segment:vip")
+    assert project.changes == {
+        vip: (core.Change(0, None, True), core.Change(2, True, None)),
+        tier: (core.Change(1, "silver", "gold"),),
+    }
+    assert [plan.trigger for plan in project.plans] == [
+        core.AnyTrigger(0),
+        core.AnyTrigger(HOUR),
+        core.AnyTrigger(0),
+    ]
+    assert [isinstance(each, core.Start) and each.where is not None for each in project.listeners] == [
+        False,
+        True,
+        False,
+    ]
+    assert not any(source.routes for source in project.sources)

@@ -147,6 +147,15 @@ Delay: TypeAlias = Micros | UntilLocal | UntilCarried
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one attribute that is heard as an event (S19); None: from, or to, whatever value."""
+
+    listener: int
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
 class EventTrigger:
     """S12: the event, decided at once or after `delay`."""
 
@@ -370,5 +379,6 @@ class Project:
     events: tuple[EventTable, ...]
     listeners: tuple[Listener, ...]  # goals, then by plan: cancels, takes, starts (S17a); `hits` index this
     plans: tuple[Plan, ...]  # by priority, then id; a plan's index is its place
+    changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)  # by attribute: those that are heard
     counters: tuple[Counter | None, ...] = ()  # by number: of each plan its trigger's, if that counts
     fingerprint: str = field(default="")  # of all rules, to refuse a state folder of other rules

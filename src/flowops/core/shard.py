@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from heapq import heappop
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -28,7 +28,7 @@ from flowops.core.counters import prune
 from flowops.core.delay import acted_on_at
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import Attain, Attributes, Cancel, Count, CountTrigger, Plan, Project, See, Start, Take
+from flowops.core.plan import Attain, Attributes, Cancel, Change, Count, CountTrigger, Plan, Project, See, Start, Take
 from flowops.core.receipts import (
     DELIVERED,
     FAILURES,
@@ -288,17 +288,26 @@ class Shard:
         return heard
 
     def _update_profile(self, record: Record) -> None:
-        """Set attributes; null deletes. A late update is as of its time: what was set or deleted since stays (S9)."""
-        _, _, user_id, ts, _, changes, _ = record
+        """Set attributes; null deletes. A late update is as of its time: what was set or deleted since stays (S9).
+
+        What changes by it is then heard as an event is (S19).
+        """
+        at, sequence, user_id, ts, event_id, changes, _ = record
         user = self._users.find(user_id) or self._users.create(user_id)
         profile = list(user.profile or self._unknown)
         times = list(user.profile_at) or [-NEVER] * len(profile)
+        heard = self.project.changes
+        hits: list[int] = []
         for number, value in changes:
             if ts >= times[number]:
+                if number in heard and profile[number] != value:
+                    hits += _changed(heard[number], profile[number], value)
                 profile[number] = value
                 times[number] = ts
         user.profile = tuple(profile)
         user.profile_at = tuple(times)
+        if hits and ts > BEFORE_ALL:  # what holds from before the first record changes nothing
+            self._handle((at, sequence, user_id, ts, event_id, (), tuple(sorted(hits))))
 
     # --- timers
 
@@ -667,6 +676,15 @@ class Shard:
 def _identity(record: Record) -> tuple[str, str, tuple[int, ...]]:
     """(user, event id, listeners): a view and an order that happen to bear one id are two events."""
     return record[2], record[4], record[6]
+
+
+def _changed(changes: Sequence[Change], old: Any, new: Any) -> list[int]:
+    """The listeners of those that `old` and `new` make."""
+    return [
+        each.listener
+        for each in changes
+        if (each.old is None or each.old == old) and (each.new is None or each.new == new)
+    ]
 
 
 def _place(record: Record) -> Micros:

@@ -79,6 +79,7 @@ class CheckedPlan:
     def attributes(self) -> set[str]:
         """The attributes of the profile that filters, values and the content name."""
         read = {name for part in self.conditions() for name in part.attributes}
+        read |= {each.change.attribute for each in self.heard() if each.change is not None}
         return read | {reference[1] for reference in self.references() if reference[0] == "user"}
 
 

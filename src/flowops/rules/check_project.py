@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flowops.core.plan import SEGMENT
 from flowops.rules.check import ANY, CheckedPlan, segments_of
 from flowops.rules.compile import in_scope, used_attributes, used_properties
 from flowops.rules.document import Document, Loc
@@ -149,7 +150,9 @@ def check_supply(
     """What plans use must come from somewhere: events, their properties, attributes; of one type in one source."""
     used = used_properties(plans)
     for plan in plans:
-        heard: list[tuple[Loc, str]] = [((*part.loc, "event"), part.heard.event) for part in plan.trigger.parts]
+        heard: list[tuple[Loc, str]] = [
+            ((*part.loc, "event"), part.heard.event) for part in plan.trigger.parts if part.heard.change is None
+        ]
         heard += [(("goals", n, "event"), aim.heard.event) for n, aim in enumerate(plan.aims) if aim.heard]
         for loc, event in heard:
             if event != ANY and not any(events_of(source, [event]) for source in project.sources.values()):
@@ -196,7 +199,14 @@ def check_segments(
         known |= found
     for plan in plans:
         audience = plan.file.audience
-        for loc, segment in segments_of(audience, ("audience",)) if audience else ():
+        named = list(segments_of(audience, ("audience",))) if audience else []
+        for part in plan.trigger.parts:
+            change = part.heard.change
+            if change is not None and change.attribute.startswith(SEGMENT):
+                named.append(
+                    ((*part.loc, "enters" if change.new else "leaves"), change.attribute.removeprefix(SEGMENT))
+                )
+        for loc, segment in named:
             if segment not in known:
                 hint = one_of(segment, sorted(known)) if known else "add a source with `kind: segments`"
                 plan.document.report("FO312", loc, f"no source gives the segment `{segment}`", hint=hint)

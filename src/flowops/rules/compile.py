@@ -82,6 +82,8 @@ def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     """Each event that the plan hears, with the properties that must travel to the shard."""
     captured = plan.captured()
     for part in plan.trigger.parts:
+        if part.heard.change is not None:
+            continue
         kept = {name for step in part.steps for name in captured[step]}
         value = [part.value] if part.value is not None else []
         yield part.heard, {*kept, *value, *plan.trigger.key, *_names(part.heard.rest)}
@@ -125,6 +127,7 @@ class _Compiler:
             events=tuple(core.EventTable(event, properties) for event, properties in self.tables.items()),
             listeners=tuple(self._listener(each) for each in self.listening),
             plans=plans,
+            changes=self._changes(),
             counters=tuple(getattr(plan.trigger, "counter", None) for plan in plans),
             fingerprint=self._fingerprint(plans),
         )
@@ -189,6 +192,15 @@ class _Compiler:
             return core.See(listening.plan, where, capture, key)
         listener = core.Start if part.role == "start" else core.Take
         return listener(listening.plan, where, capture, key, part.number)
+
+    def _changes(self) -> dict[int, tuple[core.Change, ...]]:
+        changes: dict[int, list[core.Change]] = {}
+        for number, each in enumerate(self.listening):
+            change = each.heard.change
+            if change is not None:
+                found = core.Change(number, change.old, change.new)
+                changes.setdefault(self.attributes.index(change.attribute), []).append(found)
+        return {attribute: tuple(those) for attribute, those in changes.items()}
 
     def _source(self, index: int, layout: SourceLayout) -> core.Source:
         source = self.project.sources[layout.name]

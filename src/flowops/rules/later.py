@@ -16,8 +16,7 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "audience": frozenset({"did", "did_not"}),
     "trigger": frozenset(
         {
-            "sequence", "schedule", "enters", "leaves", "attribute", "date_of",
-            "strict", "unfinished", "yearly", "offset", "at", "from", "to",
+            "sequence", "schedule", "date_of", "strict", "unfinished", "yearly", "offset", "at",
         }
     ),
     "event": frozenset({"enters", "leaves", "attribute", "from", "to"}),

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 from flowops.rules import document
 from flowops.rules.triggers.absence import AbsenceTrigger
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Kind, Part
+from flowops.rules.triggers.change import CHANGES, ChangeTrigger
 from flowops.rules.triggers.combination import AllTrigger, AnyTrigger
 from flowops.rules.triggers.counting import COUNTS, CountTrigger
 from flowops.rules.triggers.event import EventTrigger
@@ -30,6 +31,7 @@ KINDS: Mapping[type[Kind], str] = {
     InactivityTrigger: "<inactive_for>",
     AnyTrigger: "<any>",
     AllTrigger: "<all>",
+    ChangeTrigger: "<change>",
 }
 """The kinds with their tags."""
 
@@ -42,6 +44,8 @@ def kind_of(value: Any) -> str:
     for key in ("all", "any", "inactive_for"):
         if key in keys:
             return f"<{key}>"
+    if keys & {*CHANGES}:
+        return "<change>"
     if keys & COUNTS and "without" not in keys:
         return "<count>"
     return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
@@ -60,7 +64,8 @@ Trigger: TypeAlias = Annotated[
         | Annotated[CountTrigger, Tag("<count>")]
         | Annotated[InactivityTrigger, Tag("<inactive_for>")]
         | Annotated[AnyTrigger, Tag("<any>")]
-        | Annotated[AllTrigger, Tag("<all>")],
+        | Annotated[AllTrigger, Tag("<all>")]
+        | Annotated[ChangeTrigger, Tag("<change>")],
         Discriminator(kind_of),
     ],
     BeforeValidator(_mapping),

@@ -33,12 +33,25 @@ Keys: TypeAlias = Annotated[list[Identifier], BeforeValidator(parse_texts), Fiel
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A change of an attribute, or of a segment, which is one (S19); None: from, or to, whatever value."""
+
+    attribute: str
+    old: Any = None
+    new: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
-    """An event that a plan listens to: what its own properties decide, and what only the shard can."""
+    """An event that a plan listens to: what its own properties decide, and what only the shard can.
+
+    A `change` of the profile is no event of any source: its `event` is empty.
+    """
 
     event: str
     own: tuple[Checked, ...]
     rest: tuple[Checked, ...]
+    change: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)

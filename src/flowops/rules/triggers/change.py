@@ -1,0 +1,107 @@
+"""`enters: vip`, `leaves: vip`, `attribute: tier` with `from` and `to`: a change of the profile (S19)."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from flowops.core import plan as core
+from flowops.core.plan import SEGMENT
+from flowops.rules.document import Loc
+from flowops.rules.expressions import Scope, Type
+from flowops.rules.triggers.base import Change, CheckedTrigger, Checker, Heard, Kind, Part, scope_of
+from flowops.settings.fields import Identifier, Label, Text, as_text, parse_boolean, parse_number, refuse
+from flowops.settings.guess import one_of
+from flowops.settings.model import Model
+
+CHANGES = ("enters", "leaves", "attribute")
+"""The keys that speak for it, in this order."""
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+Value = Annotated[str, BeforeValidator(as_text)]
+
+
+class Changes(Model):
+    """The keys of a change, wherever one may stand."""
+
+    enters: Label | None = None
+    leaves: Label | None = None
+    attribute: Identifier | None = None
+    old: Annotated[Value | None, Field(alias="from")] = None
+    new: Annotated[Value | None, Field(alias="to")] = None
+
+    @model_validator(mode="after")
+    def _one_change(self) -> Self:
+        given = [key for key in CHANGES if getattr(self, key) is not None]
+        if len(given) > 1:
+            refuse("FO107", f"`{given[0]}` and `{given[1]}` exclude each other", "a plan for each of them")
+        values = [key for key, value in (("from", self.old), ("to", self.new)) if value is not None]
+        if values and self.attribute is None:
+            refuse("FO107", f"`{values[0]}` is for an attribute", "attribute: tier, from: silver, to: gold")
+        if len(values) > 1 and self.old == self.new:
+            refuse("FO107", "`from` and `to` are the same: that is no change", "leave one of them out")
+        return self
+
+    def change(self, checker: Checker, loc: Loc) -> Change:
+        """What changes, and how; the attribute must be declared, and its values be of its type."""
+        if self.attribute is None:
+            old, new = (None, True) if self.enters is not None else (True, None)
+            return Change(SEGMENT + str(self.enters or self.leaves), old, new)
+        type_ = checker.user.get(self.attribute)
+        if type_ is None:
+            hint = one_of(self.attribute, checker.user)
+            what = f"the profile has no attribute `{self.attribute}`"
+            checker.document.report("FO303", (*loc, "attribute"), what, hint=hint)
+            return Change(self.attribute)
+        old, new = (
+            None if text is None else _value(checker, (*loc, key), text, type_)
+            for key, text in (("from", self.old), ("to", self.new))
+        )
+        return Change(self.attribute, old, new)
+
+
+class ChangeTrigger(Changes, Kind):
+    """S19."""
+
+    where: Text | None = None
+
+    def read(self, checker: Checker, checked: CheckedTrigger) -> None:
+        """The change, and a filter over the profile as it is then."""
+        loc: Loc = ("trigger",)
+        if self.key:
+            what = "a change of the profile has no properties, so it has no `key`"
+            checker.document.report("FO107", (*loc, "key"), what, hint="leave it out")
+        checked.parts.append(Part(hear(checker, loc, self, self.where, scope_of(checker, {})), loc, "start"))
+
+    def build(self, delay: core.Delay) -> core.Trigger:
+        """Whichever happens, of one."""
+        return core.AnyTrigger(delay)
+
+
+def hear(checker: Checker, loc: Loc, changes: Changes, where: str | None, scope: Scope) -> Heard:
+    """A change as something that a plan hears: only the shard can tell it."""
+    change = changes.change(checker, loc)
+    condition = None if where is None else checker.expression((*loc, "where"), where, scope, condition=True)
+    return Heard("", (), condition.conjuncts() if condition else (), change)
+
+
+def _value(checker: Checker, loc: Loc, text: str, type_: Type) -> Any:
+    """A value as records have it; a finding where it is none of the attribute's type."""
+    try:
+        if type_ in ("number", "money"):
+            return parse_number(text)
+        if type_ == "boolean":
+            return parse_boolean(text)
+        if type_ == "date":
+            return date.fromisoformat(text).toordinal() - _EPOCH_DAY
+    except ValueError:
+        checker.document.report("FO403", loc, f"`{text}` is no {type_}", hint=f"the attribute is a {type_}")
+        return None
+    if type_ in ("string", "zone"):
+        return text
+    what = f"an attribute of type {type_} is compared with no value"
+    checker.document.report("FO403", loc, what, hint="leave it out: any change counts")
+    return None
