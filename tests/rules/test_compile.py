@@ -501,3 +501,25 @@ def test_a_change_is_heard_by_attribute(compile_: Compile) -> None:
         False,
     ]
     assert not any(source.routes for source in project.sources)
+
+
+def test_a_change_may_stand_wherever_an_event_may(compile_: Compile) -> None:
+    """S19."""
+    project = compile_(
+        simple("a", trigger="{event: view, without: [order, {enters: vip, where: user.sms_ok}], within: 1h}"),
+        simple("b", trigger="{all: [view, {attribute: tier, to: gold}], within: 1d}"),
+        project=MEMBERS,
+        files={"data/members.csv": "user_id,segment\nu1,vip\n"},
+    )
+    tier, vip = project.attributes.index("tier"), project.attributes.index("segment:vip")
+    assert project.changes == {
+        vip: (core.Change(1, None, True),),
+        tier: (core.Change(4, None, "gold"), core.Change(6, None, "gold")),
+    }
+    entering = project.listeners[1]
+    assert isinstance(entering, core.Cancel)
+    assert entering.where is not None
+    assert project.listeners[4] == core.Take(1, None, ((1, ()),), (), 1)
+    assert project.listeners[6] == core.Start(1, None, ((1, ()),), (), 1)
+    hits, _ = project.sources[0].routes["view"](row(project)) or ((), ())
+    assert hits == (2, 3, 5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "event", "without", "step", "goal"]
+Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "event", "schedule", "step", "goal"]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
     "project": frozenset({"funnel", "coupons"}),
@@ -19,8 +19,6 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
             "sequence", "schedule", "date_of", "strict", "unfinished", "yearly", "offset", "at",
         }
     ),
-    "event": frozenset({"enters", "leaves", "attribute", "from", "to"}),
-    "without": frozenset({"enters", "leaves", "attribute", "from", "to"}),
     "step": frozenset(
         {"first", "each", "fallback_after", "coupon", "after", "until", "at_most", "when", "then", "else", "policy"}
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
@@ -10,26 +10,17 @@ from flowops.core import plan as core
 from flowops.core.plan import Repeat
 from flowops.core.records import Micros
 from flowops.rules.document import Loc
-from flowops.rules.later import Place
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part, scope_of, shorthand
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part, scope_of
 from flowops.rules.triggers.event import EventTrigger
-from flowops.settings.fields import Label, Text, Wait
-from flowops.settings.model import Model, Word
-
-
-class Other(Model):
-    """One of the events that must not come."""
-
-    place: ClassVar[Place] = "without"
-
-    event: Label
-    where: Text | None = None
+from flowops.rules.triggers.events import Happening, shorthand
+from flowops.settings.fields import Wait
+from flowops.settings.model import Word
 
 
 class AbsenceTrigger(EventTrigger):
     """S13."""
 
-    without: Annotated[list[Other], BeforeValidator(shorthand), Field(min_length=1)]
+    without: Annotated[list[Happening], BeforeValidator(shorthand), Field(min_length=1)]
     within: Wait
     repeat: Annotated[Repeat, Word] = "ignore"
 
@@ -39,8 +30,7 @@ class AbsenceTrigger(EventTrigger):
         scope = scope_of(checker, checked.steps)
         for number, other in enumerate(self.without):
             loc = ("trigger", "without", number)
-            checker.keys(checked.key, other.event)
-            heard = checker.heard(loc, other.event, other.where, scope)
+            heard = other.hear(checker, loc, scope, checked.key)
             checked.parts.append(Part(heard, loc, "cancel"))
             self._correlation(checker, loc, heard)
 

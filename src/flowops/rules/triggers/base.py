@@ -18,7 +18,6 @@ from flowops.rules.nodes import Ref
 from flowops.settings.fields import (
     Duration,
     Identifier,
-    Label,
     Offset,
     Text,
     Weekday,
@@ -198,41 +197,6 @@ def _carried(checker: Checker, steps: Mapping[str, Mapping[str, Type]], text: st
         checker.document.report("FO403", loc, what, hint="declare it as `time`, or say a duration: `delay: 10m`")
         return None
     return Checked(text, Ref("step", name, type_, step))
-
-
-class Event(Model):
-    """One of the events of a trigger that has several."""
-
-    place: ClassVar[Place] = "event"
-
-    event: Label
-    where: Text | None = None
-    step: Annotated[Identifier | None, Field(alias="as")] = None
-
-    @property
-    def name(self) -> str:
-        """By which later filters and the content speak of it."""
-        return self.step or self.event
-
-
-def shorthand(value: Any) -> Any:
-    """`order` for `{event: order}`, and one where a list may stand."""
-    items = value if isinstance(value, list) else [value]
-    return [{"event": item} if isinstance(item, str) else item for item in items]
-
-
-Events: TypeAlias = Annotated[list[Event], BeforeValidator(shorthand), Field(min_length=1)]
-
-
-def name_step(checker: Checker, checked: CheckedTrigger, loc: Loc, event: Event) -> str:
-    """Give the event's step its name, which must be its own."""
-    place = (*loc, "as" if event.step else "event")
-    checker.step_name(place, event.name)
-    if event.name in checked.steps:
-        what = f"two steps are called `{event.name}`"
-        checker.document.report("FO309", place, what, hint="give one of them another name: `as: viewed`")
-    checked.steps.setdefault(event.name, checker.properties(event.event))
-    return event.name
 
 
 def scope_of(checker: Checker, steps: Mapping[str, Mapping[str, Type]]) -> Scope:

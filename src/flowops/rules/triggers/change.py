@@ -35,7 +35,7 @@ class Changes(Model):
 
     @model_validator(mode="after")
     def _one_change(self) -> Self:
-        given = [key for key in CHANGES if getattr(self, key) is not None]
+        given = self._given()
         if len(given) > 1:
             refuse("FO107", f"`{given[0]}` and `{given[1]}` exclude each other", "a plan for each of them")
         values = [key for key, value in (("from", self.old), ("to", self.new)) if value is not None]
@@ -44,6 +44,14 @@ class Changes(Model):
         if len(values) > 1 and self.old == self.new:
             refuse("FO107", "`from` and `to` are the same: that is no change", "leave one of them out")
         return self
+
+    def _given(self) -> list[str]:
+        return [key for key in CHANGES if getattr(self, key) is not None]
+
+    @property
+    def what(self) -> str:
+        """The key that says what changes; empty where none does."""
+        return next(iter(self._given()), "")
 
     def change(self, checker: Checker, loc: Loc) -> Change:
         """What changes, and how; the attribute must be declared, and its values be of its type."""
@@ -74,14 +82,14 @@ class ChangeTrigger(Changes, Kind):
         if self.key:
             what = "a change of the profile has no properties, so it has no `key`"
             checker.document.report("FO107", (*loc, "key"), what, hint="leave it out")
-        checked.parts.append(Part(hear(checker, loc, self, self.where, scope_of(checker, {})), loc, "start"))
+        checked.parts.append(Part(hear_change(checker, loc, self, self.where, scope_of(checker, {})), loc, "start"))
 
     def build(self, delay: core.Delay) -> core.Trigger:
         """Whichever happens, of one."""
         return core.AnyTrigger(delay)
 
 
-def hear(checker: Checker, loc: Loc, changes: Changes, where: str | None, scope: Scope) -> Heard:
+def hear_change(checker: Checker, loc: Loc, changes: Changes, where: str | None, scope: Scope) -> Heard:
     """A change as something that a plan hears: only the shard can tell it."""
     change = changes.change(checker, loc)
     condition = None if where is None else checker.expression((*loc, "where"), where, scope, condition=True)

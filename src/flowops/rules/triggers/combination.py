@@ -8,7 +8,8 @@ from pydantic import Field
 
 from flowops.core import plan as core
 from flowops.rules.expressions import Type
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Event, Events, Kind, Part, name_step, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
+from flowops.rules.triggers.events import Event, Events, name_step
 from flowops.settings.fields import Identifier, Wait
 
 
@@ -32,7 +33,7 @@ class AnyTrigger(Kind):
 
     def _shared(self, checker: Checker) -> dict[str, Type]:
         """The properties that all of them have, of one type."""
-        first, *others = [checker.properties(event.event) for event in self.any]
+        first, *others = [checker.properties(event.event or "") for event in self.any]
         return {name: type_ for name, type_ in first.items() if all(each.get(name) == type_ for each in others)}
 
     def build(self, delay: core.Delay) -> core.Trigger:
@@ -60,6 +61,5 @@ class AllTrigger(Kind):
 def _read(checker: Checker, checked: CheckedTrigger, key: str, number: int, event: Event) -> Part:
     loc = ("trigger", key, number)
     name = name_step(checker, checked, loc, event)
-    heard = checker.heard(loc, event.event, event.where, scope_of(checker, {}))
-    checker.keys(checked.key, event.event)
+    heard = event.hear(checker, loc, scope_of(checker, {}), checked.key)
     return Part(heard, loc, "start", number, (name,))
