@@ -1,8 +1,9 @@
-"""Write the generated pages of docs/, or with `--check` fail where one is out of date: `make docs`, `make lint`.
+"""Write the generated pages of docs/ and schema/, or with `--check` fail where one is outdated.
 
 - docs/commands.md: what `flowops --help` and the help of each command print
 - docs/lint.md: the register of the linter's findings
 - docs/metrics.md: the metrics of a live run
+- schema/: the JSON Schemas by which editors check the rule files of this project
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOWOPS = Path(sys.executable).with_name("flowops")
+KINDS = ("project", "plan", "template")
 HEAD = """\
 # Commands
 
@@ -33,14 +35,17 @@ greatest of delays and ages. Labels are names of the project (plans, sources, ch
 def main(check: bool) -> int:
     """Write the pages, or compare them; the exit code."""
     outdated = 0
-    for name, text in {"commands.md": commands(), "lint.md": findings(), "metrics.md": metrics()}.items():
-        path = ROOT / "docs" / name
+    pages = {"docs/commands.md": commands(), "docs/lint.md": findings(), "docs/metrics.md": metrics()}
+    pages |= {f"schema/{kind}.json": output_of(FLOWOPS, "schema", kind) for kind in KINDS}
+    for name, text in pages.items():
+        path = ROOT / name
         if path.exists() and path.read_text() == text:
             continue
         if check:
             sys.stderr.write(f"{path.relative_to(ROOT)} is out of date: run `make docs` and commit it\n")
             outdated = 1
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
             sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
     return outdated

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from project import SIMPLE, flowops, refused, replay, write_project
 
-VERBS = ("init", "lint", "replay", "run", "report", "sql")
+VERBS = ("init", "lint", "schema", "replay", "run", "report", "sql")
 HEAVY = ("bytewax", "duckdb", "pyarrow", "pydantic", "sqlglot", "yaml", "liquid", "orjson")
 
 

@@ -21,12 +21,15 @@ from flowops.core.effects import Dispatch
 from flowops.core.records import Micros
 from flowops.settings.fields import Cost, Identifier, Wait, refuse
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.settings.shapes import says
 
 
 class Receipts(Model):
     """S40: how long a message waits for its receipts before it counts as undelivered."""
 
-    undelivered_after: Wait
+    undelivered_after: Annotated[
+        Wait, says("How long a message waits for its receipts before it counts as undelivered.", "1h")
+    ]
 
 
 def _receipts(value: Any) -> Any:
@@ -45,8 +48,8 @@ ReceiptsOrAssumed: TypeAlias = Annotated[
 class Consent(Model):
     """S27: the attribute that must be true, or the one that must not."""
 
-    opt_in: Identifier | None = None
-    opt_out: Identifier | None = None
+    opt_in: Annotated[Identifier | None, says("The attribute that must be true.", "sms_ok")] = None
+    opt_out: Annotated[Identifier | None, says("The attribute that must not be true.", "no_mail")] = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -60,12 +63,33 @@ class Settings(Model):
 
     place: ClassVar[str] = "channel"
 
-    type: str
-    address: Identifier | None = None
-    cost: Cost | None = None
-    consent: Consent | None = None
-    receipts: ReceiptsOrAssumed = "assumed"
-    limit: Annotated[Literal["sms"], Word] | None = None
+    type: Annotated[str, says("What kind of channel it is.", "file", "console", "kafka", "redis", "webhook")]
+    address: Annotated[
+        Identifier | None,
+        says(
+            "The attribute to send to; who has none is lost as no_address. Left out: no address is needed.",
+            "device_token",
+        ),
+    ] = None
+    cost: Annotated[Cost | None, says("Of a message, in the project's currency.", 0.05)] = None
+    consent: Annotated[
+        Consent | None,
+        says(
+            "Whom it may write to: `opt_in` names an attribute that must be true, `opt_out` one that must not.",
+            {"opt_in": "sms_ok"},
+        ),
+    ] = None
+    receipts: Annotated[
+        ReceiptsOrAssumed,
+        says(
+            "`assumed`: what was sent counts as delivered; else how long receipts are waited for.",
+            "assumed",
+            {"undelivered_after": "1h"},
+        ),
+    ] = "assumed"
+    limit: Annotated[Annotated[Literal["sms"], Word] | None, says("`sms`: each text must fit into one SMS.", "sms")] = (
+        None
+    )
 
     confirms_itself: ClassVar[bool] = False
     """Whether the channel tells what became of a message, whatever `receipts` says: a network channel does."""
@@ -91,7 +115,14 @@ class NetworkSettings(Settings):
 
     confirms_itself: ClassVar[bool] = True
 
-    receipts: ReceiptsOrAssumed
+    receipts: Annotated[
+        ReceiptsOrAssumed,
+        says(
+            "`assumed`: what was sent counts as delivered; else how long receipts are waited for.",
+            "assumed",
+            {"undelivered_after": "1h"},
+        ),
+    ]
 
 
 # Local channels

@@ -14,12 +14,13 @@ from flowops.channels.base import Local, Settings
 from flowops.channels.command import to_json
 from flowops.errors import RunError
 from flowops.settings.model import Word
+from flowops.settings.shapes import says
 
 
 class ConsoleSettings(Settings):
     """`type: console`; it has no keys of its own."""
 
-    type: Annotated[Literal["console"], Word]
+    type: Annotated[Literal["console"], Word, says("What kind of channel it is.", "console")]
 
 
 class ConsoleOutlet:

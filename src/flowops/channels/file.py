@@ -14,6 +14,7 @@ from flowops.channels.command import to_json
 from flowops.errors import ConfigError, RunError, StateError
 from flowops.settings.fields import Label
 from flowops.settings.model import Word
+from flowops.settings.shapes import says
 
 _BUFFER = 1 << 20
 
@@ -21,8 +22,10 @@ _BUFFER = 1 << 20
 class FileSettings(Settings):
     """`type: file`; `path` starts at the folder of flowops.yaml."""
 
-    type: Annotated[Literal["file"], Word]
-    path: Label
+    type: Annotated[Literal["file"], Word, says("What kind of channel it is.", "file")]
+    path: Annotated[
+        Label, says("The file that messages are appended to, seen from the folder of flowops.yaml.", "out/push.jsonl")
+    ]
 
     @property
     def file(self) -> str:

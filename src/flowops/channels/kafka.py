@@ -20,6 +20,7 @@ from flowops.errors import RunError
 from flowops.settings.fields import Label
 from flowops.settings.kafka import KafkaConnection, refused_options
 from flowops.settings.model import Word
+from flowops.settings.shapes import says
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
@@ -39,9 +40,12 @@ Positions = dict[int, int]
 class KafkaSettings(KafkaConnection, NetworkSettings):
     """`type: kafka`."""
 
-    type: Annotated[Literal["kafka"], Word]
-    topic: Label
-    transactional_id: Label | None = None  # left out: flowops-PROJECT-CHANNEL
+    type: Annotated[Literal["kafka"], Word, says("What kind of channel it is.", "kafka")]
+    topic: Annotated[Label, says("The topic that messages go to.", "push")]
+    transactional_id: Annotated[
+        Label | None,
+        says("Begins the ids of the writers' transactions; left out: `flowops-PROJECT-CHANNEL`.", "shop-push"),
+    ] = None
 
 
 class KafkaSender:

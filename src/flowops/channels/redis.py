@@ -17,6 +17,7 @@ from flowops.channels.command import to_json
 from flowops.settings.fields import Label, integer
 from flowops.settings.model import Word
 from flowops.settings.redis import RedisConnection
+from flowops.settings.shapes import INTEGER, Shaped, says
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -36,9 +37,14 @@ return 0
 class RedisSettings(RedisConnection, NetworkSettings):
     """`type: redis`."""
 
-    type: Annotated[Literal["redis"], Word]
-    stream: Label
-    max_length: Annotated[int, BeforeValidator(integer(1000, 1_000_000_000))] = 1_000_000
+    type: Annotated[Literal["redis"], Word, says("What kind of channel it is.", "redis")]
+    stream: Annotated[Label, says("The stream that messages go to.", "push")]
+    max_length: Annotated[
+        int,
+        BeforeValidator(integer(1000, 1_000_000_000)),
+        Shaped(INTEGER),
+        says("About how many entries the stream keeps: the oldest go first, read or not; left out: 1000000.", 1000000),
+    ] = 1_000_000
 
 
 class RedisSender:

@@ -37,6 +37,7 @@ from flowops.errors import ConfigError
 from flowops.settings.fields import Boolean, Label, integer, refuse, within
 from flowops.settings.model import Word
 from flowops.settings.secrets import Filled, FilledText, Secret, Url
+from flowops.settings.shapes import DURATION, INTEGER, Shaped, says
 
 if TYPE_CHECKING:
     import httpx
@@ -62,13 +63,35 @@ def _headers(headers: dict[str, Filled]) -> dict[str, Filled]:
 class WebhookSettings(NetworkSettings):
     """`type: webhook`."""
 
-    type: Annotated[Literal["webhook"], Word]
-    url: Url
-    headers: Annotated[dict[Label, FilledText], AfterValidator(_headers)] = Field(default_factory=dict)
-    secret: Secret | None = None
-    timeout: Annotated[int, BeforeValidator(within(SECOND, 2 * MINUTE))] = 10 * SECOND
-    parallel: Annotated[int, BeforeValidator(integer(WRITERS, 1024))] = 32
-    insecure: Boolean = False
+    type: Annotated[Literal["webhook"], Word, says("What kind of channel it is.", "webhook")]
+    url: Annotated[
+        Url,
+        says(
+            "Where messages are posted to: https://; http:// only to localhost, or with `insecure: true`.",
+            "https://push.example.com/v1/send",
+        ),
+    ]
+    headers: Annotated[
+        dict[Label, FilledText],
+        AfterValidator(_headers),
+        says("What else to send; those that carry a secret refer to it.", {"Authorization": "Bearer ${PUSH_TOKEN}"}),
+    ] = Field(default_factory=dict)
+    secret: Annotated[Secret | None, says("Signs each request.", {"file": "/run/secrets/push"}, "${PUSH_SECRET}")] = (
+        None
+    )
+    timeout: Annotated[
+        int,
+        BeforeValidator(within(SECOND, 2 * MINUTE)),
+        Shaped(DURATION),
+        says("For connecting, and for each wait for an answer, 1s to 2m; left out: 10s.", "10s"),
+    ] = 10 * SECOND
+    parallel: Annotated[
+        int,
+        BeforeValidator(integer(WRITERS, 1024)),
+        Shaped(INTEGER),
+        says("Requests at once, over all writers, 4 to 1024; left out: 32.", 32),
+    ] = 32
+    insecure: Annotated[Boolean, says("Whether http:// is allowed to other hosts than this.", True)] = False
 
     @model_validator(mode="after")
     def _https(self) -> Self:

@@ -29,8 +29,9 @@ def command(
 
     from flowops.cli.shop_log import write_shop_log
     from flowops.errors import ConfigError
+    from flowops.rules.editors import FOLDER, write_schemas
 
-    taken = [name for name in (*FILES.values(), "data", "rules") if (folder / name).exists()]
+    taken = [name for name in (*FILES.values(), "data", "rules", FOLDER) if (folder / name).exists()]
     if taken:
         raise ConfigError(
             f"{folder.absolute()} already has {', '.join(taken)}; nothing was written\n"
@@ -42,6 +43,7 @@ def command(
         (folder / "data").mkdir()
         for source, target in FILES.items():
             (folder / target).write_bytes(starter.joinpath(source).read_bytes())
+        write_schemas(folder)
         events = write_shop_log(folder / "data")
     except OSError as error:
         raise ConfigError(f"cannot write to {folder.absolute()}: {error.strerror or error}") from error

@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from flowops.cli import init, lint, replay, report, run, sql
+from flowops.cli import init, lint, replay, report, run, schema, sql
 from flowops.errors import FlowopsError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 for name, verb in (
     ("init", init),
     ("lint", lint),
+    ("schema", schema),
     ("replay", replay),
     ("run", run),
     ("report", report),

@@ -81,7 +81,12 @@ class Doubts:
             self.document.report("FO407", loc, what, hint="take the block out, or change it")
 
     def together(self, parts: Sequence[Part], audience: Sequence[Checked]) -> None:
-        """A first event that nobody of the audience can bring: both are asked at the same instant."""
+        """A first event that nobody of the audience can bring, where both are asked at one instant.
+
+        So not of inactivity, and not where several events make one trigger.
+        """
+        if any(part.role in ("see", "take") for part in parts):
+            return
         for part in parts:
             asked = [*part.heard.own, *part.heard.rest]
             if part.role != "start" or not asked or not audience or self.told:

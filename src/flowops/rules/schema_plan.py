@@ -11,6 +11,7 @@ from flowops.core.time import DAY
 from flowops.rules.later import Place
 from flowops.rules.schema_project import Cap, Labels, Quiet
 from flowops.rules.triggers import Trigger
+from flowops.settings import shapes
 from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
@@ -29,15 +30,26 @@ from flowops.settings.fields import (
     within,
 )
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.settings.shapes import OR_ONE, Shaped, says
 
-Segments: TypeAlias = Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)]
+Segments: TypeAlias = Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1), OR_ONE]
 
 
 class Dates(Model):
     """S20: `end` is included where it is a date."""
 
-    start: Annotated[When | None, Field(alias="from")] = None
-    end: Annotated[When | None, Field(alias="to")] = None
+    start: Annotated[When | None, Field(alias="from"), says("The first day, or the first instant.", "2022-04-20")] = (
+        None
+    )
+    end: Annotated[
+        When | None,
+        Field(alias="to"),
+        says(
+            "The last day, included; with a time, the instant at which the plan has ended.",
+            "2022-04-30",
+            "2022-04-30 18:00",
+        ),
+    ] = None
 
 
 class Audience(Model):
@@ -45,10 +57,19 @@ class Audience(Model):
 
     place: ClassVar[Place] = "audience"
 
-    where: Text | None = None
-    segments: Segments | None = None
-    not_segments: Segments | None = None
-    any: list[Audience] | None = None
+    where: Annotated[
+        Text | None,
+        says("A condition over the profile, in SQL.", "user.city = 'Beijing' and user.tier in ('gold', 'silver')"),
+    ] = None
+    segments: Annotated[Segments | None, says("The user is in all of these.", ["vip"])] = None
+    not_segments: Annotated[Segments | None, says("The user is in none of these.", ["staff"])] = None
+    any: Annotated[
+        list[Audience] | None,
+        says(
+            "Blocks of which one is enough, instead of the other keys.",
+            [{"segments": ["vip"]}, {"where": "user.tier = 'gold'"}],
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -70,6 +91,9 @@ def _audience(value: Any) -> Any:
 _gap = within(MILLISECOND, LONGEST)
 
 
+_REENTRY = {"anyOf": [{"enum": ["once", "always"]}, shapes.DURATION]}
+
+
 def _reentry(value: Any) -> int | str:
     text = as_text(value, "`once`, `always` or a duration")
     if text in ("once", "always"):
@@ -82,9 +106,13 @@ def _reentry(value: Any) -> int | str:
 class Experiment(Model):
     """S23."""
 
-    name: Name | None = None
-    holdout: Share = Decimal(0)
-    variants: dict[Name, Share] = Field(default_factory=dict)
+    name: Annotated[
+        Name | None, says("Decides who gets which part, together with the user; left out: the plan's id.", "cart-copy")
+    ] = None
+    holdout: Annotated[Share, says("The share of users who get nothing and are compared with.", "10%")] = Decimal(0)
+    variants: Annotated[
+        dict[Name, Share], says("Shares of the rest; they sum to 100%.", {"short": "50%", "long": "50%"})
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -101,15 +129,44 @@ class Experiment(Model):
         return self
 
 
+_FIELDS = {"type": "object", "minProperties": 1, "additionalProperties": shapes.TEXT}
+_CONTENT = {
+    "anyOf": [
+        _FIELDS,
+        {
+            "type": "object",
+            "required": ["variants"],
+            "properties": {
+                "variants": {
+                    "description": "A content for each variant of the experiment.",
+                    "examples": [{"short": {"body": "A"}, "long": {"template": "thanks"}}],
+                    "type": "object",
+                    "additionalProperties": _FIELDS,
+                }
+            },
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
 class Step(Model):
     """One step of sending. `content` is read by its shape: fields, a template, or these by variant."""
 
     place: ClassVar[Place] = "step"
 
-    step: Name = "1"
-    channel: Name
-    content: dict[str, Any]
-    expires: Wait = DAY
+    step: Annotated[Name, says("Its name; left out: its number.", "opener")] = "1"
+    channel: Annotated[Name, says("The channel it goes out on.", "push")]
+    content: Annotated[
+        dict[str, Any],
+        Shaped(_CONTENT),
+        says(
+            "Texts by field, `{template: NAME}` for rules/templates/NAME.yaml, or `variants` with one content each.",
+            {"title": "Still thinking?", "body": "{{ product_view.sku }} is waiting."},
+            {"template": "thanks"},
+        ),
+    ]
+    expires: Annotated[Wait, says("How long after its time it is still worth delivering; left out: 24h.", "2h")] = DAY
 
 
 def _send(value: Any) -> Any:
@@ -125,14 +182,21 @@ class Goal(Model):
 
     place: ClassVar[Place] = "goal"
 
-    goal: Name
-    event: Label | None = None
-    receipt: Annotated[Literal["displayed", "clicked"], Word] | None = None
-    where: Text | None = None
-    within: GoalWindow
-    value: Text | None = None
-    target: Share | None = None
-    credit: Annotated[Literal["every", "last", "first"], Word] = "every"
+    goal: Annotated[Name, says("Its name.", "ordered")]
+    event: Annotated[Label | None, says("The event that attains it.", "order")] = None
+    receipt: Annotated[
+        Annotated[Literal["displayed", "clicked"], Word] | None,
+        says("The receipt of the message itself that attains it, instead of an event.", "clicked"),
+    ] = None
+    where: Annotated[Text | None, says("Which of the events: a condition, in SQL.", "amount >= 50")] = None
+    within: Annotated[GoalWindow, says("How long after the delivery, 5m to 90d.", "1h")]
+    value: Annotated[Text | None, says("A number to add up, of each such event.", "amount")] = None
+    target: Annotated[Share | None, says("The rate that is hoped for.", "15%")] = None
+    credit: Annotated[
+        Literal["every", "last", "first"],
+        Word,
+        says("Whose the orders and the value are where several plans reached the user; left out: every.", "last"),
+    ] = "every"
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -159,23 +223,70 @@ class PlanFile(Model):
 
     place: ClassVar[Place] = "plan"
 
-    plan: Name
-    name: Label | None = None
-    group: Label = "Default"
-    owner: Label | None = None
-    tags: Labels = Field(default_factory=list)
-    notes: Text | None = None
-    dates: Dates | None = None
-    zone: ZoneName | None = None
-    priority: Priority = 0
-    audience: Annotated[Audience | None, BeforeValidator(_audience)] = None
-    trigger: Trigger
-    reentry: Annotated[int | Literal["once", "always"], BeforeValidator(_reentry)] = "always"
-    caps: list[Cap] = Field(default_factory=list)
-    quiet: Annotated[QuietOrNone, BeforeValidator(_quiet)] | None = None
-    experiment: Experiment | None = None
-    send: Annotated[Step, BeforeValidator(_send)]
-    goals: list[Goal] = Field(default_factory=list)
+    plan: Annotated[Name, says("The id, unique in the project.", "unfinished-order")]
+    name: Annotated[Label | None, says("For people; left out: the id.", "Reminder of an unfinished order")] = None
+    group: Annotated[Label, says("For reports and caps; left out: Default.", "Conversion")] = "Default"
+    owner: Annotated[Label | None, says("Who answers for it.", "growth")] = None
+    tags: Annotated[Labels, says("For reports and caps.", ["cart"])] = Field(default_factory=list)
+    notes: Annotated[
+        Text | None, says("Whatever should be known of it.", "Nobody is told what they have already bought.")
+    ] = None
+    dates: Annotated[
+        Dates | None,
+        says(
+            "Outside of them nothing triggers, and what falls due is lost; left out: always.",
+            {"from": "2022-04-20", "to": "2022-04-30"},
+        ),
+    ] = None
+    zone: Annotated[ZoneName | None, says("Of the plan's local times; left out: the project's.", "Asia/Shanghai")] = (
+        None
+    )
+    priority: Annotated[
+        Priority, says("Of plans that want the same instant the higher goes first; left out: 0.", 10)
+    ] = 0
+    audience: Annotated[
+        Audience | None,
+        BeforeValidator(_audience),
+        Shaped({"const": "everyone"}, beside=True),
+        says("Who takes part; left out: everyone.", "everyone", {"where": "user.tier = 'gold'"}),
+    ] = None
+    trigger: Annotated[
+        Trigger,
+        says("When: what must happen, or not happen.", {"event": "product_view", "without": "order", "within": "1h"}),
+    ]
+    reentry: Annotated[
+        int | Literal["once", "always"],
+        BeforeValidator(_reentry),
+        Shaped(_REENTRY),
+        says(
+            "How often a user may enter: once, always, or the least time between two entries; left out: always.",
+            "once",
+            "7d",
+        ),
+    ] = "always"
+    caps: Annotated[list[Cap], says("Limits of this plan, beside the project's.", [{"at_most": 1, "per": "24h"}])] = (
+        Field(default_factory=list)
+    )
+    quiet: Annotated[
+        Annotated[QuietOrNone, BeforeValidator(_quiet)] | None,
+        says("`none`, or its own quiet hours; left out: the project's.", "none", {"from": "22:00", "to": "08:00"}),
+    ] = None
+    experiment: Annotated[
+        Experiment | None,
+        says("Holdout and variants.", {"holdout": "10%", "variants": {"short": "50%", "long": "50%"}}),
+    ] = None
+    send: Annotated[
+        Step,
+        BeforeValidator(_send),
+        says("The message.", {"channel": "push", "content": {"title": "Hi", "body": "Welcome!"}}),
+    ]
+    goals: Annotated[
+        list[Goal],
+        says(
+            "What counts as success; left out: a click, where the channel has receipts.",
+            [{"goal": "ordered", "event": "order", "within": "1h"}],
+        ),
+    ] = Field(default_factory=list)
 
 
 Audience.model_rebuild()

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
+from pydantic_core import CoreSchema
 
 from flowops.channels import CHANNELS, LedgerSettings, Settings
 from flowops.core.plan import SourceKind
 from flowops.core.time import MINUTE, SECOND
 from flowops.rules.document import Mapping
 from flowops.rules.later import Place
+from flowops.settings import shapes
 from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
@@ -34,12 +36,14 @@ from flowops.settings.fields import (
 )
 from flowops.settings.guess import one_of
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.settings.shapes import OR_ONE, Shaped, says
 from flowops.sources import KafkaSettings, RedisSettings
 
 TypeName: TypeAlias = Annotated[
     Literal["string", "number", "money", "boolean", "time", "date", "zone", "list", "object"], Word
 ]
-Labels: TypeAlias = Annotated[list[Label], BeforeValidator(parse_texts)]
+TYPES = ("string", "number", "money", "boolean", "time", "date", "zone", "list", "object")
+Labels: TypeAlias = Annotated[list[Label], BeforeValidator(parse_texts), OR_ONE]
 Calendar: TypeAlias = Literal["day", "week", "month"]
 
 
@@ -50,7 +54,7 @@ def _event_name(value: Any) -> str:
     return name
 
 
-EventName: TypeAlias = Annotated[str, BeforeValidator(_event_name)]
+EventName: TypeAlias = Annotated[str, BeforeValidator(_event_name), Shaped(shapes.TEXT)]
 
 
 MAX_FUTURE = 10 * MINUTE
@@ -62,9 +66,13 @@ _CONNECTORS = ("file", "kafka", "redis")
 class TimeMapping(Model):
     """Where the time stands: a path, or a path with a unit and a zone."""
 
-    path: Label
-    unit: Annotated[Literal["s", "ms", "us"], Word] | None = None
-    zone: ZoneName | None = None
+    path: Annotated[Label, says("The column, or the path to it.", "at", "meta.ts")]
+    unit: Annotated[Annotated[Literal["s", "ms", "us"], Word] | None, says("Of numbers; left out: ISO 8601.", "ms")] = (
+        None
+    )
+    zone: Annotated[
+        ZoneName | None, says("Of times that carry no offset; left out: the project's.", "Asia/Shanghai")
+    ] = None
 
 
 def _time_mapping(value: Any) -> Any:
@@ -74,12 +82,41 @@ def _time_mapping(value: Any) -> Any:
 class Fields(Model):
     """Names of S1, and any property or attribute by name."""
 
-    user_id: Label | None = None
-    event: Label | None = None
-    event_id: Labels | None = None
-    ts: Annotated[TimeMapping | None, BeforeValidator(_time_mapping)] = None
-    properties: Label | None = None
+    user_id: Annotated[Label | None, says("Where the user stands; left out: `user_id`.", "uid", "context.user.id")] = (
+        None
+    )
+    event: Annotated[Label | None, says("Where the event's name stands; left out: `event`.", "type")] = None
+    event_id: Annotated[
+        Labels | None,
+        says(
+            "Where the id stands, several columns are joined; left out: `event_id`, if there is one.",
+            "id",
+            ["basket_id", "product_id"],
+        ),
+    ] = None
+    ts: Annotated[
+        TimeMapping | None,
+        BeforeValidator(_time_mapping),
+        Shaped(shapes.TEXT, beside=True),
+        says(
+            "Where the time stands, and how it is written; left out: `ts` in ISO 8601.",
+            "bought_at",
+            {"path": "at", "unit": "ms"},
+        ),
+    ] = None
+    properties: Annotated[
+        Label | None, says("The object that holds the properties; left out: `properties`, if there is one.", "props")
+    ] = None
     others: dict[Identifier, Label] = Field(default_factory=dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Names of properties and attributes stand beside the keys."""
+        schema = handler(core_schema)
+        keys = handler.resolve_ref_schema(schema)
+        keys["properties"].pop("others")
+        keys["additionalProperties"] = shapes.TEXT
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -93,16 +130,46 @@ class Fields(Model):
 class Source(Model):
     """One input."""
 
-    kind: Annotated[SourceKind, Word] = "events"
-    file: Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)] = Field(default_factory=list)
-    kafka: KafkaSettings | None = None
-    redis: RedisSettings | None = None
-    event: EventName | None = None
-    segment: Label | None = None
-    mapping: Annotated[Fields, Field(alias="fields")] = Fields()
-    out_of_orderness: Duration = 5 * SECOND
-    max_future: Wait | None = None
-    since: When | None = None
+    kind: Annotated[SourceKind, Word, says("What its records are; left out: events.", "profiles")] = "events"
+    file: Annotated[
+        list[Label],
+        BeforeValidator(parse_texts),
+        Field(min_length=1),
+        OR_ONE,
+        says(
+            "A file, a folder or a pattern, or a list of them: .csv, .jsonl (both also .gz, .zst) or .parquet.",
+            "data/web-*.jsonl",
+            ["data/a.csv", "data/b.csv"],
+        ),
+    ] = Field(default_factory=list)
+    kafka: Annotated[KafkaSettings | None, says("A Kafka topic.", {"topic": "web", "brokers": "localhost:9092"})] = None
+    redis: Annotated[
+        RedisSettings | None,
+        says(
+            "A Redis stream, or a set of the users of a segment.", {"stream": "web", "url": "redis://localhost:6379/0"}
+        ),
+    ] = None
+    event: Annotated[
+        EventName | None, says("Of events: the name of all of them; left out: each record names its own.", "order")
+    ] = None
+    segment: Annotated[
+        Label | None, says("Of segments: the segment of all records; left out: each names its own.", "vip")
+    ] = None
+    mapping: Annotated[
+        Fields,
+        Field(alias="fields"),
+        says(
+            "Where things stand in a record; also properties and attributes by name, with their columns.",
+            {"user_id": "uid", "ts": {"path": "at", "unit": "ms"}},
+        ),
+    ] = Fields()
+    out_of_orderness: Annotated[
+        Duration, says("How much later than its successors a record may come; left out: 5s.", "5s")
+    ] = 5 * SECOND
+    max_future: Annotated[
+        Wait | None, says("How far a time may be ahead of the server's, for kafka and redis; left out: 10m.", "10m")
+    ] = None
+    since: Annotated[When | None, says("From when on the history is complete.", "2021-01-01")] = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -133,7 +200,10 @@ class Source(Model):
 class Event(Model):
     """What an event carries."""
 
-    properties: dict[Identifier, TypeName] = Field(default_factory=dict)
+    properties: Annotated[
+        dict[Identifier, TypeName],
+        says("What it carries, by name, each with its type.", {"sku": "string", "price": "money"}),
+    ] = Field(default_factory=dict)
 
 
 def _event(value: Any) -> Any:
@@ -143,8 +213,8 @@ def _event(value: Any) -> Any:
 class Attribute(Model):
     """What a profile carries under a name."""
 
-    type: TypeName
-    sensitive: Boolean = False
+    type: Annotated[TypeName, says("What its values are.", "string")]
+    sensitive: Annotated[Boolean, says("Whether it is not to be shown.", True)] = False
 
 
 def _attribute(value: Any) -> Any:
@@ -161,6 +231,11 @@ class _NoChannel(Settings):
 
     type: Annotated[str, BeforeValidator(_channel_type)]
     receipts: Any = "assumed"  # not complained of
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Nothing that an editor would let pass."""
+        return {"not": {}}
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -186,10 +261,10 @@ else:  # one model for each type, and the type is read first: so a wrong key get
 class Scope(Model):
     """What a cap counts; several keys: what all of them name."""
 
-    group: Label | None = None
-    channel: Name | None = None
-    tag: Label | None = None
-    plan: Name | None = None
+    group: Annotated[Label | None, says("Plans of this group.", "Conversion")] = None
+    channel: Annotated[Name | None, says("Messages on this channel.", "sms")] = None
+    tag: Annotated[Label | None, says("Plans with this tag.", "cart")] = None
+    plan: Annotated[Name | None, says("This plan.", "welcome")] = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -221,6 +296,9 @@ class Window:
     calendar: Calendar | None = None
 
 
+_WINDOW = {"anyOf": [{"enum": ["calendar day", "calendar week", "calendar month", "ever"]}, shapes.DURATION]}
+
+
 def _window(value: Any) -> Window:
     text = as_text(value, "a window")
     words = text.split()
@@ -240,17 +318,39 @@ class Cap(Model):
 
     place: ClassVar[Place] = "cap"
 
-    at_most: Count
-    per: Annotated[Window, BeforeValidator(_window)]
-    scope: Annotated[ScopeOrWord, BeforeValidator(_scope)] | None = None
+    at_most: Annotated[Count, says("How many messages at most.", 1)]
+    per: Annotated[
+        Window,
+        BeforeValidator(_window),
+        Shaped(_WINDOW),
+        says("Within which time: rolling, calendar, or ever.", "24h", "calendar week", "ever"),
+    ]
+    scope: Annotated[
+        Annotated[ScopeOrWord, BeforeValidator(_scope)] | None,
+        says(
+            "What is counted: `plan` (a plan's default), `project` (the project's), or what all the keys name.",
+            "project",
+            {"group": "Conversion"},
+        ),
+    ] = None
+
+
+Days: TypeAlias = Annotated[
+    list[Weekday],
+    BeforeValidator(parse_texts),
+    Field(min_length=1),
+    OR_ONE,
+]
 
 
 class QuietWindow(Model):
     """Local times, from and to, and the days on which the window begins."""
 
-    start: Annotated[Clock, Field(alias="from")]
-    end: Annotated[Clock, Field(alias="to")]
-    days: Annotated[list[Weekday], BeforeValidator(parse_texts), Field(min_length=1)] | None = None
+    start: Annotated[Clock, Field(alias="from"), says("The local time at which it begins.", "22:00")]
+    end: Annotated[
+        Clock, Field(alias="to"), says("The local time at which it ends; before `from`: on the next day.", "08:00")
+    ]
+    days: Annotated[Days | None, says("The days on which the window begins; left out: all.", ["sat", "sun"])] = None
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -262,11 +362,20 @@ class QuietWindow(Model):
 class Quiet(Model):
     """S26: a window of quiet, or with `outside` all but a window."""
 
-    start: Annotated[Clock | None, Field(alias="from")] = None
-    end: Annotated[Clock | None, Field(alias="to")] = None
-    days: Annotated[list[Weekday], BeforeValidator(parse_texts), Field(min_length=1)] | None = None
-    outside: QuietWindow | None = None
-    then: Annotated[Literal["hold", "drop"], Word] = "hold"
+    start: Annotated[Clock | None, Field(alias="from"), says("The local time at which it begins.", "22:00")] = None
+    end: Annotated[
+        Clock | None,
+        Field(alias="to"),
+        says("The local time at which it ends; before `from`: on the next day.", "08:00"),
+    ] = None
+    days: Annotated[Days | None, says("The days on which the window begins; left out: all.", ["sat", "sun"])] = None
+    outside: Annotated[
+        QuietWindow | None,
+        says("Quiet is whenever it is not this window.", {"days": ["mon", "wed"], "from": "14:00", "to": "16:00"}),
+    ] = None
+    then: Annotated[
+        Literal["hold", "drop"], Word, says("`hold` sends at the end, `drop` does not send; left out: hold.", "drop")
+    ] = "hold"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -286,17 +395,48 @@ class ProjectFile(Model):
 
     place: ClassVar[Place] = "project"
 
-    flowops: Annotated[Literal["1"], Word]
-    project: Name
-    zone: ZoneName
-    currency: Label | None = None
-    sources: Annotated[dict[Name, Source], Field(min_length=1)]
-    events: dict[EventName, Annotated[Event, BeforeValidator(_event)]] = Field(default_factory=dict)
-    profile: dict[Identifier, Annotated[Attribute, BeforeValidator(_attribute)]] = Field(default_factory=dict)
-    channels: Annotated[dict[Name, Channel], Field(min_length=1)]
-    caps: list[Cap] = Field(default_factory=list)
-    quiet: Quiet | None = None
-    banned_words: Labels = Field(default_factory=list)
-    state: Label = ".flowops"
-    warehouse: Label = "warehouse"
-    ledger: LedgerSettings = LedgerSettings()
+    flowops: Annotated[Literal["1"], Word, Shaped({"enum": [1, "1"]}), says("The version of the language.", 1)]
+    project: Annotated[Name, says("The project's name.", "shop")]
+    zone: Annotated[ZoneName, says("The default of every local time: an IANA name.", "Asia/Shanghai")]
+    currency: Annotated[Label | None, says("Of costs and values, for reports.", "CNY")] = None
+    sources: Annotated[
+        dict[Name, Source],
+        Field(min_length=1),
+        says(
+            "Inputs by name. Their order breaks ties between records of one instant.",
+            {"web": {"file": "data/web.jsonl"}},
+        ),
+    ]
+    events: Annotated[
+        dict[EventName, Annotated[Event, BeforeValidator(_event), Shaped({"const": None}, beside=True)]],
+        says(
+            "What plans may name, with properties and their types.",
+            {"order": {"properties": {"sku": "string", "amount": "money"}}},
+        ),
+    ] = Field(default_factory=dict)
+    profile: Annotated[
+        dict[Identifier, Annotated[Attribute, BeforeValidator(_attribute), Shaped({"enum": list(TYPES)}, beside=True)]],
+        says(
+            "What is known of users, by name, with types.",
+            {"city": "string", "phone": {"type": "string", "sensitive": True}},
+        ),
+    ] = Field(default_factory=dict)
+    channels: Annotated[
+        dict[Name, Channel],
+        Field(min_length=1),
+        says("Ways to the user by name.", {"push": {"type": "file", "path": "out/push.jsonl"}}),
+    ]
+    caps: Annotated[
+        list[Cap], says("Limits over all plans, or over those that their scope names.", [{"at_most": 3, "per": "7d"}])
+    ] = Field(default_factory=list)
+    quiet: Annotated[
+        Quiet | None,
+        says("Quiet hours of plans that say nothing of their own.", {"from": "22:00", "to": "08:00", "then": "hold"}),
+    ] = None
+    banned_words: Annotated[Labels, says("What no message says.", ["最", "第一"])] = Field(default_factory=list)
+    state: Annotated[Label, says("The folder of the engine's state; left out: .flowops.", ".flowops")] = ".flowops"
+    warehouse: Annotated[Label, says("The folder of the outcomes; left out: warehouse.", "warehouse")] = "warehouse"
+    ledger: Annotated[
+        LedgerSettings,
+        says("Where it is remembered what was sent.", {"redis": {"url": "redis://redis:6379/1"}, "keep": "30d"}),
+    ] = LedgerSettings()

@@ -16,7 +16,9 @@ from pydantic_core import PydanticCustomError
 
 from flowops.core.records import Micros
 from flowops.core.time import DAY, HOUR, MINUTE, SECOND, Zone, local_micros, to_micros
+from flowops.settings import shapes
 from flowops.settings.guess import did_you_mean
+from flowops.settings.shapes import Shaped
 
 MILLISECOND = SECOND // 1000
 WEEK = 7 * DAY
@@ -253,20 +255,22 @@ def _moment_text(moment: Moment) -> str:
     return moment.text
 
 
-Duration = Annotated[Micros, BeforeValidator(parse_duration)]
-Offset = Annotated[Micros, BeforeValidator(parse_offset)]
-Wait = Annotated[Micros, BeforeValidator(within(MILLISECOND, LONGEST))]
-GoalWindow = Annotated[Micros, BeforeValidator(within(5 * MINUTE, 90 * DAY))]
-Share = Annotated[Decimal, BeforeValidator(parse_share)]
-Cost = Annotated[float, BeforeValidator(parse_cost)]
-Boolean = Annotated[bool, BeforeValidator(parse_boolean)]
-Clock = Annotated[int, BeforeValidator(parse_clock)]
-ZoneName = Annotated[str, BeforeValidator(parse_zone)]
-When = Annotated[Moment, BeforeValidator(parse_moment), PlainSerializer(_moment_text, return_type=str)]
-Name = Annotated[str, BeforeValidator(parse_name)]
-Identifier = Annotated[str, BeforeValidator(parse_identifier)]
-Label = Annotated[str, BeforeValidator(parse_label)]
-Text = Annotated[str, BeforeValidator(as_text)]
-Weekday = Annotated[int, BeforeValidator(parse_weekday)]
-Count = Annotated[int, BeforeValidator(integer(1, 1_000_000))]
-Priority = Annotated[int, BeforeValidator(integer(-1_000_000, 1_000_000))]
+Duration = Annotated[Micros, BeforeValidator(parse_duration), Shaped(shapes.DURATION)]
+Offset = Annotated[Micros, BeforeValidator(parse_offset), Shaped(shapes.OFFSET)]
+Wait = Annotated[Micros, BeforeValidator(within(MILLISECOND, LONGEST)), Shaped(shapes.DURATION)]
+GoalWindow = Annotated[Micros, BeforeValidator(within(5 * MINUTE, 90 * DAY)), Shaped(shapes.DURATION)]
+Share = Annotated[Decimal, BeforeValidator(parse_share), Shaped(shapes.SHARE)]
+Cost = Annotated[float, BeforeValidator(parse_cost), Shaped(shapes.NUMBER)]
+Boolean = Annotated[bool, BeforeValidator(parse_boolean), Shaped(shapes.BOOLEAN)]
+Clock = Annotated[int, BeforeValidator(parse_clock), Shaped(shapes.CLOCK)]
+ZoneName = Annotated[str, BeforeValidator(parse_zone), Shaped({"type": "string"})]
+When = Annotated[
+    Moment, BeforeValidator(parse_moment), PlainSerializer(_moment_text, return_type=str), Shaped(shapes.MOMENT)
+]
+Name = Annotated[str, BeforeValidator(parse_name), Shaped(shapes.NAME)]
+Identifier = Annotated[str, BeforeValidator(parse_identifier), Shaped(shapes.NAME)]
+Label = Annotated[str, BeforeValidator(parse_label), Shaped(shapes.TEXT)]
+Text = Annotated[str, BeforeValidator(as_text), Shaped(shapes.TEXT)]
+Weekday = Annotated[int, BeforeValidator(parse_weekday), Shaped({"enum": list(WEEKDAYS)})]
+Count = Annotated[int, BeforeValidator(integer(1, 1_000_000)), Shaped(shapes.INTEGER)]
+Priority = Annotated[int, BeforeValidator(integer(-1_000_000, 1_000_000)), Shaped(shapes.INTEGER)]

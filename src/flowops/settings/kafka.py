@@ -10,6 +10,7 @@ from flowops.errors import ConfigError
 from flowops.settings.fields import Label, parse_texts, refuse
 from flowops.settings.model import Model
 from flowops.settings.secrets import Filled, FilledText
+from flowops.settings.shapes import OR_ONE, says
 
 OURS = frozenset(
     {
@@ -35,8 +36,21 @@ def _options(options: dict[str, Filled]) -> dict[str, Filled]:
 class KafkaConnection(Model):
     """`brokers: [host:9092]`, and `options` of the client, by their names in librdkafka: TLS, SASL and the like."""
 
-    brokers: Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1)]
-    options: Annotated[dict[Label, FilledText], AfterValidator(_options)] = Field(default_factory=dict)
+    brokers: Annotated[
+        list[Label],
+        BeforeValidator(parse_texts),
+        Field(min_length=1),
+        OR_ONE,
+        says("Where the brokers are: `HOST:PORT`, one or a list.", ["kafka-1:9092", "kafka-2:9092"], "localhost:9092"),
+    ]
+    options: Annotated[
+        dict[Label, FilledText],
+        AfterValidator(_options),
+        says(
+            "Of librdkafka by name, for TLS, SASL and the like; those on which exactness rests are set by flowops.",
+            {"security.protocol": "SASL_SSL", "sasl.password": "${KAFKA_PASSWORD}"},
+        ),
+    ] = Field(default_factory=dict)
 
     def client_options(self) -> dict[str, Any]:
         """Options for a client of confluent_kafka, secrets in them. Raises ConfigError for one that is not there.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationInfo, model_validator
+from pydantic_core import CoreSchema
 
 from flowops.settings.fields import as_text
 
@@ -37,6 +38,13 @@ class Model(BaseModel):
     def siblings(cls) -> frozenset[str]:
         """The keys of models that may stand in its place."""
         return frozenset()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """For editors: a key that the model does not have is a mistake."""
+        schema = handler(core_schema)
+        handler.resolve_ref_schema(schema).setdefault("additionalProperties", False)
+        return schema
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from flowops.errors import ConfigError
 from flowops.settings.fields import refuse
 from flowops.settings.model import Model
 from flowops.settings.secrets import Filled, Secret, Url
+from flowops.settings.shapes import says
 
 if TYPE_CHECKING:
     import redis
@@ -27,8 +28,17 @@ def _scheme(url: Filled) -> Filled:
 class RedisConnection(Model):
     """`url: redis://host:6379/0`, and a `password` where the server wants one."""
 
-    url: Annotated[Url, AfterValidator(_scheme)]
-    password: Secret | None = None
+    url: Annotated[
+        Url, AfterValidator(_scheme), says("Where the server is; `rediss://` for TLS.", "redis://redis:6379/0")
+    ]
+    password: Annotated[
+        Secret | None,
+        says(
+            "Where the password is: of the environment, or in a file. Never the password itself.",
+            "${REDIS_PASSWORD}",
+            {"file": "/run/secrets/redis"},
+        ),
+    ] = None
 
     def connect(self, *, timeout: float = 10.0) -> redis.Redis:
         """A client, which connects when it is first used. `timeout`: seconds, of connecting and of each answer.

@@ -18,6 +18,7 @@ from pydantic import PlainSerializer, PlainValidator
 from flowops.errors import ConfigError
 from flowops.settings.fields import as_text, refuse
 from flowops.settings.guess import one_of
+from flowops.settings.shapes import SECRET, Shaped
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -116,6 +117,6 @@ def parse_url(value: Any) -> Filled:
     return url
 
 
-FilledText = Annotated[Filled, PlainValidator(parse_filled), PlainSerializer(str, return_type=str)]
-Secret = Annotated[Filled, PlainValidator(parse_secret), PlainSerializer(str, return_type=str)]
-Url = Annotated[Filled, PlainValidator(parse_url), PlainSerializer(str, return_type=str)]
+FilledText = Annotated[Filled, PlainValidator(parse_filled), PlainSerializer(str, return_type=str), Shaped(SECRET)]
+Secret = Annotated[Filled, PlainValidator(parse_secret), PlainSerializer(str, return_type=str), Shaped(SECRET)]
+Url = Annotated[Filled, PlainValidator(parse_url), PlainSerializer(str, return_type=str), Shaped(SECRET)]

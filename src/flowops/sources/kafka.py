@@ -20,6 +20,7 @@ from flowops.settings.fields import Label, refuse
 from flowops.settings.guess import one_of
 from flowops.settings.kafka import KafkaConnection
 from flowops.settings.secrets import Filled, FilledText
+from flowops.settings.shapes import says
 from flowops.sources.base import Position
 from flowops.sources.decode import decoder
 from flowops.sources.lines import MAX_RECORD
@@ -64,12 +65,16 @@ def _options(options: dict[str, Filled]) -> dict[str, Filled]:
 class KafkaSettings(KafkaConnection):
     """`kafka:` of a source. `group` is for monitoring only; left out, it is `flowops-` and the project's name."""
 
-    topic: Label
-    group: Label | None = None
+    topic: Annotated[Label, says("The topic that is read.", "web")]
+    group: Annotated[
+        Label | None,
+        says("The consumer group in which positions are shown; left out: `flowops-PROJECT`.", "shop-engine"),
+    ] = None
     options: Annotated[
         dict[Label, FilledText],
         AfterValidator(_options),
         *KafkaConnection.model_fields["options"].metadata,  # what holds for a channel, too
+        says("Of librdkafka by name, for TLS, SASL and the like.", {"security.protocol": "SSL"}),
     ] = Field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ from flowops.core.time import DAY, SECOND, isoformat
 from flowops.errors import ConfigError, FlowopsError, InputError, RunError
 from flowops.settings.fields import Label, refuse, within
 from flowops.settings.redis import RedisConnection
+from flowops.settings.shapes import DURATION, Shaped, says
 from flowops.sources.base import Position
 from flowops.sources.decode import decoder
 from flowops.sources.lines import MAX_RECORD
@@ -53,10 +54,26 @@ class RedisSettings(RedisConnection):
     A stream's entry is the record, its fields the values, unless `json` names the one field that holds it as JSON.
     """
 
-    stream: Label | None = None
-    json_field: Annotated[Label | None, Field(alias="json")] = None
-    members_of: Annotated[Label | None, Field(alias="set")] = None
-    every: Annotated[Micros | None, BeforeValidator(within(SECOND, DAY))] = None
+    stream: Annotated[Label | None, says("The stream that is read; its entries are records.", "web")] = None
+    json_field: Annotated[
+        Label | None,
+        Field(alias="json"),
+        says(
+            "Of a stream: the field that holds the record as JSON; left out: the entry's fields are the record.",
+            "payload",
+        ),
+    ] = None
+    members_of: Annotated[
+        Label | None,
+        Field(alias="set"),
+        says("The set that is looked at: the user ids in it are in the segment.", "vip-users"),
+    ] = None
+    every: Annotated[
+        Micros | None,
+        BeforeValidator(within(SECOND, DAY)),
+        Shaped(DURATION),
+        says("How often a set is looked at, 1s to 1d; left out: 30s.", "30s", "5m"),
+    ] = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:

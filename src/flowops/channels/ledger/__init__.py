@@ -16,6 +16,7 @@ from flowops.core.time import DAY, HOUR
 from flowops.settings.fields import within
 from flowops.settings.model import Model
 from flowops.settings.redis import RedisConnection
+from flowops.settings.shapes import DURATION, Shaped, says
 
 __all__ = ["Ledger", "LedgerSettings", "open_ledger"]
 
@@ -23,8 +24,19 @@ __all__ = ["Ledger", "LedgerSettings", "open_ledger"]
 class LedgerSettings(Model):
     """`ledger:` of flowops.yaml. Without `redis` it is SQLite in the state folder; `keep`: how long it remembers."""
 
-    redis: RedisConnection | None = None
-    keep: Annotated[Micros, BeforeValidator(within(HOUR, 366 * DAY))] = 7 * DAY
+    redis: Annotated[
+        RedisConnection | None,
+        says(
+            "A server that several machines share; left out: SQLite in the state folder.",
+            {"url": "redis://redis:6379/1"},
+        ),
+    ] = None
+    keep: Annotated[
+        Micros,
+        BeforeValidator(within(HOUR, 366 * DAY)),
+        Shaped(DURATION),
+        says("How long it is remembered what was sent; left out: 7d.", "30d"),
+    ] = 7 * DAY
 
 
 class Ledger(Protocol):

@@ -15,14 +15,32 @@ from flowops.rules.triggers.event import EventTrigger
 from flowops.rules.triggers.events import Happening, shorthand
 from flowops.settings.fields import Wait
 from flowops.settings.model import Word
+from flowops.settings.shapes import OR_ONE, TEXT, Shaped, says
 
 
 class AbsenceTrigger(EventTrigger):
     """S13."""
 
-    without: Annotated[list[Happening], BeforeValidator(shorthand), Field(min_length=1)]
-    within: Wait
-    repeat: Annotated[Repeat, Word] = "ignore"
+    without: Annotated[
+        list[Annotated[Happening, Shaped(TEXT, beside=True)]],
+        BeforeValidator(shorthand),
+        Field(min_length=1),
+        OR_ONE,
+        says(
+            "What must not come in the time after: an event or a change, or a list of which none may.",
+            "order",
+            [{"event": "order", "where": "sku = product_view.sku"}],
+        ),
+    ]
+    within: Annotated[Wait, says("How long it is waited for; what comes at the very end comes too late.", "1h")]
+    repeat: Annotated[
+        Repeat,
+        Word,
+        says(
+            "What a further first event does meanwhile: nothing, begin anew, or its own wait; left out: ignore.",
+            "restart",
+        ),
+    ] = "ignore"
 
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """As an event; then each that must not come, which may speak of the first."""

@@ -27,8 +27,9 @@ from flowops.settings.fields import (
 )
 from flowops.settings.guess import one_of
 from flowops.settings.model import MAPPING, TEXT, Model, text_or_mapping
+from flowops.settings.shapes import OR_ONE, says
 
-Keys: TypeAlias = Annotated[list[Identifier], BeforeValidator(parse_texts), Field(min_length=1)]
+Keys: TypeAlias = Annotated[list[Identifier], BeforeValidator(parse_texts), Field(min_length=1), OR_ONE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +117,14 @@ class Checker(Protocol):
 class Until(Model):
     """A delay until a local time of day, or until a time that an event carries (S12)."""
 
-    until: Text
-    days: Annotated[list[Weekday], BeforeValidator(parse_texts), Field(min_length=1)] | None = None
-    offset: Offset | None = None
+    until: Annotated[
+        Text, says("A local time of day, or a property that carries a time or a date.", "20:00", "departs_at")
+    ]
+    days: Annotated[
+        Annotated[list[Weekday], BeforeValidator(parse_texts), Field(min_length=1), OR_ONE] | None,
+        says("On which days a time of day counts; left out: all.", ["sat"]),
+    ] = None
+    offset: Annotated[Offset | None, says("So much before or after the time that is carried.", "-1d")] = None
 
     @property
     def is_clock(self) -> bool:
@@ -145,8 +151,24 @@ class Kind(Model):
 
     place: ClassVar[Place] = "trigger"
 
-    key: Keys | None = None
-    delay: Annotated[Annotated[Duration, Tag(TEXT)] | Annotated[Until, Tag(MAPPING)], Discriminator(_how)] = 0
+    key: Annotated[
+        Keys | None,
+        says(
+            "Makes instances per value of a property that every event concerned has: one, or a list.",
+            "sku",
+            ["shop", "sku"],
+        ),
+    ] = None
+    delay: Annotated[
+        Annotated[Duration, Tag(TEXT)] | Annotated[Until, Tag(MAPPING)],
+        Discriminator(_how),
+        says(
+            "Acted on later: so much, at a time of day, or at a time that the event carries; left out: at once.",
+            "10m",
+            {"until": "20:00", "days": ["sat"]},
+            {"until": "departs_at", "offset": "-1d"},
+        ),
+    ] = 0
 
     @classmethod
     def siblings(cls) -> frozenset[str]:

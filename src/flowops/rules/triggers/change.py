@@ -15,23 +15,24 @@ from flowops.rules.triggers.base import Change, CheckedTrigger, Checker, Heard, 
 from flowops.settings.fields import Identifier, Label, Text, as_text, parse_boolean, parse_number, refuse
 from flowops.settings.guess import one_of
 from flowops.settings.model import Model
+from flowops.settings.shapes import TEXT, Shaped, says
 
 CHANGES = ("enters", "leaves", "attribute")
 """The keys that speak for it, in this order."""
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
-Value = Annotated[str, BeforeValidator(as_text)]
+Value = Annotated[str, BeforeValidator(as_text), Shaped(TEXT)]
 
 
 class Changes(Model):
     """The keys of a change, wherever one may stand."""
 
-    enters: Label | None = None
-    leaves: Label | None = None
-    attribute: Identifier | None = None
-    old: Annotated[Value | None, Field(alias="from")] = None
-    new: Annotated[Value | None, Field(alias="to")] = None
+    enters: Annotated[Label | None, says("The segment that the user enters.", "vip")] = None
+    leaves: Annotated[Label | None, says("The segment that the user leaves.", "vip")] = None
+    attribute: Annotated[Identifier | None, says("The attribute that changes.", "tier")] = None
+    old: Annotated[Value | None, Field(alias="from"), says("Its value before; left out: any.", "silver")] = None
+    new: Annotated[Value | None, Field(alias="to"), says("Its value after; left out: any other.", "gold")] = None
 
     @model_validator(mode="after")
     def _one_change(self) -> Self:
@@ -74,7 +75,9 @@ class Changes(Model):
 class ChangeTrigger(Changes, Kind):
     """S19."""
 
-    where: Text | None = None
+    where: Annotated[
+        Text | None, says("A condition over the profile as it is then, in SQL.", "user.city = 'Beijing'")
+    ] = None
 
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """The change, and a filter over the profile as it is then."""

@@ -11,13 +11,18 @@ from flowops.rules.expressions import Type
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
 from flowops.rules.triggers.events import Event, Events, name_step
 from flowops.settings.fields import Identifier, Wait
+from flowops.settings.shapes import says
 
 
 class AnyTrigger(Kind):
     """S15."""
 
-    any: Events
-    step: Annotated[Identifier | None, Field(alias="as")] = None
+    any: Annotated[Events, says("Events of which any triggers.", ["share", {"event": "order", "where": "amount > 50"}])]
+    step: Annotated[
+        Identifier | None,
+        Field(alias="as"),
+        says("A name for whichever it was, for later filters and texts.", "shown"),
+    ] = None
 
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """Each under its own name, and all under the one that `as` gives."""
@@ -44,8 +49,8 @@ class AnyTrigger(Kind):
 class AllTrigger(Kind):
     """S15."""
 
-    all: Events
-    within: Wait
+    all: Annotated[Events, says("Events that must all have happened, in any order.", ["share", "order"])]
+    within: Annotated[Wait, says("The sliding window in which all of them lie.", "1d")]
 
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """Each may begin, and each may be what was still missing."""

@@ -14,6 +14,7 @@ from flowops.rules.triggers.event import EventTrigger
 from flowops.settings.fields import LONGEST, MILLISECOND, Identifier, as_text, integer, parse_number, refuse, within
 from flowops.settings.guess import one_of
 from flowops.settings.model import Word
+from flowops.settings.shapes import DURATION, INTEGER, NUMBER, Shaped, says
 
 COUNTS = frozenset({"times", "distinct", "sum", "reaches"})
 """The keys that speak for it."""
@@ -34,15 +35,36 @@ def _within(value: Any) -> int | None:
     return None if as_text(value, "a duration or `ever`") == "ever" else _span(value)
 
 
+_WITHIN = {"anyOf": [{"const": "ever"}, DURATION]}
+
+
 class CountTrigger(EventTrigger):
     """S16."""
 
-    times: Annotated[int | None, BeforeValidator(integer(1, MOST))] = None
-    distinct: Identifier | None = None
-    sum: Identifier | None = None
-    reaches: Annotated[Decimal | None, BeforeValidator(parse_amount)] = None
-    within: Annotated[int | None, BeforeValidator(_within)] = Field()
-    repeat: Annotated[Literal["rearm", "always"], Word] = "rearm"
+    times: Annotated[
+        int | None,
+        BeforeValidator(integer(1, MOST)),
+        Shaped(INTEGER),
+        says("How often it must have happened, or, with `distinct`, with how many different values.", 3),
+    ] = None
+    distinct: Annotated[Identifier | None, says("The property of which different values are counted.", "sku")] = None
+    sum: Annotated[
+        Identifier | None, says("The property that is added up, until it `reaches` an amount.", "amount")
+    ] = None
+    reaches: Annotated[
+        Decimal | None, BeforeValidator(parse_amount), Shaped(NUMBER), says("The sum at which it fires.", 500)
+    ] = None
+    within: Annotated[
+        int | None,
+        BeforeValidator(_within),
+        Shaped(_WITHIN),
+        says("The sliding window: so far back from each event; `ever`: since the history begins.", "7d", "ever"),
+    ] = Field()
+    repeat: Annotated[
+        Literal["rearm", "always"],
+        Word,
+        says("`rearm`: again when it has fallen below meanwhile; `always`: on each event; left out: rearm.", "always"),
+    ] = "rearm"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

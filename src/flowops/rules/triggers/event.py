@@ -9,14 +9,21 @@ from pydantic import Field
 from flowops.core import plan as core
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
 from flowops.settings.fields import Identifier, Label, Text
+from flowops.settings.shapes import says
 
 
 class EventTrigger(Kind):
     """S12."""
 
-    event: Label
-    where: Text | None = None
-    step: Annotated[Identifier | None, Field(alias="as")] = None
+    event: Annotated[Label, says("What happened; `any`: whichever.", "product_view")]
+    where: Annotated[
+        Text | None, says("Which of them: a condition, in SQL.", "price >= 50 and category in ('shoes', 'bags')")
+    ] = None
+    step: Annotated[
+        Identifier | None,
+        Field(alias="as"),
+        says("A name for later filters and texts; left out: the event's.", "viewed"),
+    ] = None
 
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """Its name, its filter, its key."""

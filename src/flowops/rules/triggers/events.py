@@ -13,6 +13,7 @@ from flowops.rules.later import Place
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard
 from flowops.rules.triggers.change import Changes, hear_change
 from flowops.settings.fields import Identifier, Label, Text, refuse
+from flowops.settings.shapes import OR_ONE, TEXT, Shaped, says
 
 
 class Happening(Changes):
@@ -20,8 +21,11 @@ class Happening(Changes):
 
     place: ClassVar[Place] = "event"
 
-    event: Label | None = None
-    where: Text | None = None
+    event: Annotated[Label | None, says("What happens; or a change, by the other keys.", "order")] = None
+    where: Annotated[
+        Text | None,
+        says("Which of them: a condition, in SQL, that may name earlier steps.", "sku = product_view.sku"),
+    ] = None
 
     @model_validator(mode="after")
     def _event_or_change(self) -> Self:
@@ -45,7 +49,11 @@ class Happening(Changes):
 class Event(Happening):
     """One that later filters and the content may speak of, by the name that `as` gives, else the event's."""
 
-    step: Annotated[Identifier | None, Field(alias="as")] = None
+    step: Annotated[
+        Identifier | None,
+        Field(alias="as"),
+        says("A name for later filters and texts; left out: the event's.", "shared"),
+    ] = None
 
 
 def shorthand(value: Any) -> Any:
@@ -54,7 +62,9 @@ def shorthand(value: Any) -> Any:
     return [{"event": item} if isinstance(item, str) else item for item in items]
 
 
-Events: TypeAlias = Annotated[list[Event], BeforeValidator(shorthand), Field(min_length=1)]
+Events: TypeAlias = Annotated[
+    list[Annotated[Event, Shaped(TEXT, beside=True)]], BeforeValidator(shorthand), Field(min_length=1), OR_ONE
+]
 
 
 def name_step(checker: Checker, checked: CheckedTrigger, loc: Loc, event: Event) -> str:

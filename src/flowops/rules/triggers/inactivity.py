@@ -9,15 +9,20 @@ from pydantic import Field
 from flowops.core import plan as core
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
 from flowops.settings.fields import Identifier, Label, Text, Wait
+from flowops.settings.shapes import says
 
 
 class InactivityTrigger(Kind):
     """S17."""
 
-    inactive_for: Wait
-    event: Label = "any"
-    where: Text | None = None
-    step: Annotated[Identifier | None, Field(alias="as")] = None
+    inactive_for: Annotated[Wait, says("For how long nothing of the user, or none of the event, has come.", "7d")]
+    event: Annotated[Label, says("The event of which none comes; left out: any.", "login")] = "any"
+    where: Annotated[Text | None, says("Which of them: a condition, in SQL.", "device = 'phone'")] = None
+    step: Annotated[
+        Identifier | None,
+        Field(alias="as"),
+        says("A name of the last one, for later filters and texts; left out: the event's.", "last"),
+    ] = None
 
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """The event of which none comes; of the last one filters and content may speak."""
