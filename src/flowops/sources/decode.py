@@ -58,8 +58,8 @@ class Decoder:
     def __init__(self, source: Source) -> None:
         self.slots = slots(source)
         self.clock = Clock(source.time.zone)
-        self.converts = [converters(source.time.unit, self.clock)[slot.kind] for slot in self.slots]
         self._unit = source.time.unit
+        self.converts = [self._convert(slot.kind) for slot in self.slots]
         self._types = [self._strict_type(slot.kind) for slot in self.slots]
         parts = [slot.attribute for slot in self.slots if slot.kind == "event_id" and slot.attribute != "event_id"]
         self._join = _joining(parts) if parts else None
@@ -75,12 +75,20 @@ class Decoder:
         plain = msgspec.defstruct("Row", fields + self._extra, namespace=dict(self._constants), gc=False)
         self._row = cast("Callable[..., Row]", plain)
         self._wide = self._layout([Any] * len(self.slots), strict=False)
-        self._decode_wide = msgspec.json.Decoder(self._wide.struct).decode
+        self._decode_wide = self._reader(self._wide.struct)
         self._repairs: Counter[int] = Counter()
         self._build()
 
     def _layout(self, types: Sequence[Any], *, strict: bool) -> Layout:
         return layout(self.slots, types, self._extra, self._constants, strict=strict)
+
+    def _reader(self, struct: type[msgspec.Struct]) -> Callable[[Any], Any]:
+        """What reads a record into a struct."""
+        return msgspec.json.Decoder(struct).decode
+
+    def _convert(self, kind: str) -> Convert:
+        """How a value becomes one of a slot of this kind."""
+        return converters(self._unit, self.clock)[kind]
 
     def _strict_type(self, kind: str) -> Any:
         if kind != "ts":
@@ -108,8 +116,7 @@ class Decoder:
             steps.append(self._join)
         self._steps = steps
         self.unit = UNITS[self._unit] if self._unit is not None and not self._ts_is_loose(found) else 1
-        strict = msgspec.json.Decoder(found.struct)
-        self.decode = cast("Callable[[bytes], Row]", strict.decode)
+        self.decode = cast("Callable[[Any], Row]", self._reader(found.struct))
 
     def _finish(self, slot: Slot) -> Step | None:
         """What makes the value of a row out of one that msgspec decoded strictly; None: it is that already."""

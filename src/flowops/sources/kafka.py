@@ -1,16 +1,16 @@
 """Kafka: a topic is a source, and each of its partitions one of ours; positions are offsets, which may have gaps.
 
 Partitions are assigned, never subscribed to: which reader reads them and from where is the engine's business, and the
-consumer group only shows others how far it is. Decoding is that of `jsonl`.
+consumer group only shows others how far it is. Decoding is that of `jsonl`; of Avro and JSON Schema, of `schemas`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from flowops.core.plan import Source
 from flowops.core.records import Chunk, DeadLetter, Micros, Row
@@ -19,10 +19,12 @@ from flowops.errors import ConfigError
 from flowops.settings.fields import Label, refuse
 from flowops.settings.guess import one_of
 from flowops.settings.kafka import KafkaConnection
+from flowops.settings.model import Word
+from flowops.settings.schema_registry import SchemaRegistry
 from flowops.settings.secrets import Filled, FilledText
 from flowops.settings.shapes import says
 from flowops.sources.base import Position
-from flowops.sources.decode import decoder
+from flowops.sources.decode import Decoder, decoder
 from flowops.sources.lines import MAX_RECORD
 from flowops.sources.values import Reason, UnfitError
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # the client is loaded by those who connect
     from confluent_kafka import Message
 
     from flowops.sources.kafka_client import Inbox, TopicClient
+    from flowops.sources.schemas import Framed
 
 BEGINNING = -2
 """The offset that stands for the first record there is."""
@@ -63,12 +66,24 @@ def _options(options: dict[str, Filled]) -> dict[str, Filled]:
 
 
 class KafkaSettings(KafkaConnection):
-    """`kafka:` of a source. `group` is for monitoring only; left out, it is `flowops-` and the project's name."""
+    """`kafka:` of a source. `group` is for monitoring only; left out, it is `flowops-` and the project's name.
+
+    `format` says what the values are; `avro` and `json_schema` name schemas of a `schema_registry`.
+    """
 
     topic: Annotated[Label, says("The topic that is read.", "web")]
     group: Annotated[
         Label | None,
         says("The consumer group in which positions are shown; left out: `flowops-PROJECT`.", "shop-engine"),
+    ] = None
+    format: Annotated[
+        Literal["json", "avro", "json_schema"],
+        Word,
+        says("What the values are; `avro` and `json_schema` name schemas of a `schema_registry`.", "avro"),
+    ] = "json"
+    schema_registry: Annotated[
+        SchemaRegistry | None,
+        says("Where the schemas of `avro` and `json_schema` are.", {"url": "https://registry:8081"}),
     ] = None
     options: Annotated[
         dict[Label, FilledText],
@@ -76,6 +91,16 @@ class KafkaSettings(KafkaConnection):
         *KafkaConnection.model_fields["options"].metadata,  # what holds for a channel, too
         says("Of librdkafka by name, for TLS, SASL and the like.", {"security.protocol": "SSL"}),
     ] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.format == "json" and self.schema_registry is not None:
+            hint = "`format: avro` or `format: json_schema`; or leave it out"
+            refuse("FO107", "`schema_registry` is not for `format: json`, whose records name no schema", hint)
+        if self.format != "json" and self.schema_registry is None:
+            hint = "schema_registry: {url: https://host:8081}"
+            refuse("FO102", f"`format: {self.format}` needs `schema_registry`", hint)
+        return self
 
 
 class KafkaTopic:
@@ -90,6 +115,7 @@ class KafkaTopic:
         self._bounds = bounds
         self._open: TopicClient | None = None
         self._checked = False
+        self._values: Decoder | Framed | None = None
 
     @property
     def _client(self) -> TopicClient:
@@ -113,18 +139,33 @@ class KafkaTopic:
     def open(self, name: str, position: Position | None) -> KafkaPartition:
         """A partition; assigned when it is first read."""
         end = None if self._follow else int(self._bounds[name][0])
-        return KafkaPartition(self._source, self._client, name, self._number(name), position, end)
+        return KafkaPartition(self._source, self._client, self._decoder(), name, self._number(name), position, end)
+
+    def _decoder(self) -> Decoder | Framed:
+        """What decodes the values. Raises ConfigError where packages for it are not installed."""
+        if self._values is None:
+            if self._settings.schema_registry is None:
+                self._values = decoder(self._source)
+            else:
+                self._values = _framed(self._source, self._settings.format, self._settings.schema_registry)
+        return self._values
 
     def _check(self) -> int:
-        """How many partitions there are. Raises ConfigError for a broker that does not answer and an unknown topic."""
+        """How many partitions there are.
+
+        Raises ConfigError for a broker or schema registry that does not answer, and for an unknown topic.
+        """
         if self._checked:
             return self._client.partition_count
+        values = self._decoder()
         topic = self._settings.topic
         count = self._client.ask_partitions()
         if count is None:
             brokers, topics = ", ".join(self._settings.brokers), self._client.topics()
             hint = one_of(topic, topics) if topics else "make it, or name another"
             raise ConfigError(f"source `{self._source.name}`: there is no topic `{topic}` at {brokers}\n  try: {hint}")
+        if not isinstance(values, Decoder):
+            values.schemas.check()
         self._checked = True
         return count
 
@@ -133,6 +174,23 @@ class KafkaTopic:
 
     def _number(self, name: str) -> int:
         return int(name.removeprefix(self._settings.topic)[1:-1])
+
+
+def _framed(source: Source, format_: str, registry: SchemaRegistry) -> Framed:
+    try:
+        from flowops.sources.schemas import Framed, Schemas  # noqa: PLC0415 - of an extra
+
+        if format_ == "avro":
+            from flowops.sources.avro import RecordDecoder, avro_read  # noqa: PLC0415
+
+            return Framed(source, RecordDecoder(source), Schemas(source.name, registry, "AVRO", avro_read))
+        from flowops.sources.json_schema import json_read  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"source `{source.name}`: `format: {format_}` needs packages that are not installed: there is no"
+            f" `{error.name}`\n  try: pip install 'flowops[schema-registry]'"
+        ) from None
+    return Framed(source, decoder(source), Schemas(source.name, registry, "JSON", json_read))
 
 
 class KafkaPartition:
@@ -144,6 +202,7 @@ class KafkaPartition:
         self,
         source: Source,
         client: TopicClient,
+        values: Decoder | Framed,
         name: str,
         number: int,
         position: Position | None,
@@ -153,7 +212,9 @@ class KafkaPartition:
         self._source = source
         self._client = client
         self._number = number
-        self._decoder = decoder(source)
+        self._decoder = values
+        self._framed = None if isinstance(values, Decoder) else values
+        self._waiting: list[Message] | None = None  # for schemas that are not known yet
         self._end = end
         self._offset = int(position[0]) if position else (0 if end == 0 else BEGINNING)
         self._inbox: Inbox | None = None
@@ -166,23 +227,34 @@ class KafkaPartition:
                 return None
             self._inbox = self._client.assign(self._number, self._offset)
         while not self.ended():
-            taken = self._inbox.take(limit)
+            taken = self._waiting or self._inbox.take(limit)
             if taken is None:
                 return None
             if isinstance(taken, int):  # the end of the log, beyond what a transaction leaves in it
                 self._offset = max(self._offset, taken)
                 continue
             offsets = cast("list[int]", [message.offset() for message in taken])
-            if self._end is not None and offsets[-1] >= self._end:
+            after = offsets[-1] + 1
+            if self._end is not None and after > self._end:
                 cut = bisect_left(offsets, self._end)
                 taken, offsets = taken[:cut], offsets[:cut]
-                self._offset = self._end
-                if not taken:
-                    return None
-            else:
-                self._offset = offsets[-1] + 1
-            return self._chunk(taken, offsets)
+                after = self._end
+            if self._framed is not None:
+                self._waiting = taken if self._framed.schemas.lack(self._prefixes(taken)) else None
+                if self._waiting:
+                    return None  # the position stands still, and time with it
+            self._offset = after
+            return self._chunk(taken, offsets) if taken else None
         return None
+
+    def _prefixes(self, messages: list[Message]) -> set[bytes]:
+        """What names the schemas of values, and of the keys of those that are not there."""
+        values = [message.value() for message in messages]
+        found = {value[:5] for value in values if value is not None}
+        if None in values and self._source.kind == "profiles":
+            keys = (message.key() for message, value in zip(messages, values, strict=True) if value is None)
+            found |= {key[:5] for key in keys if isinstance(key, bytes)}
+        return found
 
     def ended(self) -> bool:
         """Whether a bounded partition has been read to where it ended when the run began."""
@@ -215,7 +287,7 @@ class KafkaPartition:
 
     def is_reachable(self) -> bool:
         """Whether the last question was answered."""
-        return not self._client.is_lost
+        return not (self._client.is_lost or (self._framed is not None and self._framed.schemas.is_lost))
 
     def release(self) -> None:
         """What is read ahead is bounded anyway."""
@@ -275,14 +347,15 @@ class KafkaPartition:
         """A record without a value: in a topic of profiles, that the user of its key has no attributes any more."""
         if self._source.kind != "profiles":
             raise UnfitError("unparseable", "the record has no value (a tombstone): it only says something of profiles")
-        key = message.key()
+        key: str | bytes | None = message.key()
         try:
-            user_id = key.decode() if isinstance(key, bytes) else key
+            if isinstance(key, bytes):
+                key = key.decode() if self._framed is None else self._framed.user(key)
         except UnicodeDecodeError:
             raise UnfitError("unparseable", "the record has no value (a tombstone), and its key is not UTF-8") from None
-        if not user_id:
+        if not key:
             raise UnfitError("missing_field", "the record has no value (a tombstone), and no key that names the user")
-        return self._decoder.made({"user_id": user_id, "ts": message.timestamp()[1] * 1000})
+        return self._decoder.made({"user_id": key, "ts": message.timestamp()[1] * 1000})
 
     def _not_ahead(
         self, messages: list[Message], rows: Sequence[Row | None], unit: int, bound: Micros

@@ -38,6 +38,8 @@ Reason = Literal[
     "too_large",
     "truncated",
     "corrupt",
+    "unknown_schema",
+    "schema_mismatch",
 ]
 Convert: TypeAlias = Callable[[Any], Any]
 
