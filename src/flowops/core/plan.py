@@ -141,6 +141,7 @@ class UntilCarried:
     time: Expression  # of the steps; a `time`, or where `whole_day` a `date`: its local midnight
     whole_day: bool
     offset: Micros
+    text: str = ""  # as written: `departs_at`
 
 
 Delay: TypeAlias = Micros | UntilLocal | UntilCarried
@@ -320,6 +321,7 @@ class Plan:
     step: Step
     goals: tuple[Goal, ...]
     blank: Steps = ()  # of an instance that has taken no step yet
+    who: str = "everyone"  # its audience, in words
 
 
 SourceKind = Literal["events", "profiles", "segments", "receipts"]
@@ -366,6 +368,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a listener hears, in the words of the plan: for people, who cannot read a compiled condition."""
+
+    what: str  # the event's name, or a change: `enters vip`
+    where: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """Everything that the engine knows: the one argument of a shard, a reader and the warehouse."""
 
@@ -381,4 +391,5 @@ class Project:
     plans: tuple[Plan, ...]  # by priority, then id; a plan's index is its place
     changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)  # by attribute: those that are heard
     counters: tuple[Counter | None, ...] = ()  # by number: of each plan its trigger's, if that counts
+    said: tuple[Said, ...] = ()  # of each listener
     fingerprint: str = field(default="")  # of all rules, to refuse a state folder of other rules

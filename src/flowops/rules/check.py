@@ -350,6 +350,16 @@ def _written(block: Audience) -> str:
     return "(" + " and ".join(parts) + ")"
 
 
+def shown(block: Audience) -> str:
+    """The audience in words."""
+    if block.any:
+        return " or ".join(f"({shown(each)})" for each in block.any)
+    parts = [] if block.where is None else [block.where]
+    parts += [f"in {name}" for name in block.segments or []]
+    parts += [f"not in {name}" for name in block.not_segments or []]
+    return ", ".join(parts)
+
+
 def _attribute(segment: str) -> str:
     name = (SEGMENT + segment).replace('"', '""')
     return f'user."{name}"'

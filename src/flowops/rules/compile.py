@@ -17,7 +17,7 @@ from flowops.channels import Settings
 from flowops.core import plan as core
 from flowops.core.records import BEFORE_ALL, ENDED
 from flowops.core.time import DAY, Zone
-from flowops.rules.check import ANY, CheckedPlan
+from flowops.rules.check import ANY, CheckedPlan, shown
 from flowops.rules.expressions import Checked, expression, predicate
 from flowops.rules.mapping import SourceLayout, columns_of, events_of
 from flowops.rules.routing import build_route
@@ -129,6 +129,7 @@ class _Compiler:
             plans=plans,
             changes=self._changes(),
             counters=tuple(getattr(plan.trigger, "counter", None) for plan in plans),
+            said=tuple(_said(each.heard) for each in self.listening),
             fingerprint=self._fingerprint(plans),
         )
 
@@ -263,6 +264,7 @@ class _Compiler:
             step=self._step(plan, file.send),
             goals=self._goals(plan),
             blank=tuple((None,) * len(names) for names in plan.captured().values()),
+            who=shown(file.audience) if file.audience else "everyone",
         )
 
     def _caps(self, index: int, caps: Iterable[Cap]) -> list[core.Cap]:
@@ -305,7 +307,7 @@ class _Compiler:
         if carried is None:
             return core.UntilLocal(parse_clock(delay.until), frozenset(delay.days) if delay.days else ALL_DAYS)
         time = expression(carried, event=(), steps=plan.captured(), user=self.attributes)
-        return core.UntilCarried(time, carried.type == "date", delay.offset or 0)
+        return core.UntilCarried(time, carried.type == "date", delay.offset or 0, carried.text)
 
     def _step(self, plan: CheckedPlan, step: Step) -> core.Step:
         steps = plan.captured()
@@ -360,6 +362,11 @@ def in_scope(scope: Scope, plan: CheckedPlan) -> bool:
         and (scope.tag is None or scope.tag in file.tags)
         and (scope.plan is None or scope.plan == file.plan)
     )
+
+
+def _said(heard: Heard) -> core.Said:
+    texts = dict.fromkeys(part.text for part in (*heard.own, *heard.rest))
+    return core.Said(heard.event if heard.change is None else heard.change.text, " and ".join(texts) or None)
 
 
 def _digest(*parts: Any) -> str:

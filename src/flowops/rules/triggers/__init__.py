@@ -1,7 +1,8 @@
 """The kinds of triggers, a file each: what operators write, how it is checked, and what the engine runs.
 
 The kind is chosen first, by the keys that are there, and then only that kind's model reads: so a wrong key gets one
-message. To add a kind: a file here, its lines in `Trigger` and `kind_of`; in `core` its compiled form and its matcher.
+message. To add a kind: a file here, whose keys say what they mean to editors (`says`), its lines in `Trigger`, `KINDS`
+and `kind_of`; in `core` its compiled form and its matcher; its drawing in `rules.diagram`.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ class Change:
     attribute: str
     old: Any = None
     new: Any = None
+    text: str = ""  # in words: `enters vip`
 
 
 @dataclass(frozen=True, slots=True)

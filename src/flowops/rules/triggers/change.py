@@ -54,22 +54,30 @@ class Changes(Model):
         """The key that says what changes; empty where none does."""
         return next(iter(self._given()), "")
 
+    @property
+    def text(self) -> str:
+        """In words."""
+        if self.attribute is None:
+            return f"enters {self.enters}" if self.enters is not None else f"leaves {self.leaves}"
+        values = [f"{word} {value}" for word, value in (("from", self.old), ("to", self.new)) if value is not None]
+        return " ".join([f"{self.attribute} changes", *values])
+
     def change(self, checker: Checker, loc: Loc) -> Change:
         """What changes, and how; the attribute must be declared, and its values be of its type."""
         if self.attribute is None:
             old, new = (None, True) if self.enters is not None else (True, None)
-            return Change(SEGMENT + str(self.enters or self.leaves), old, new)
+            return Change(SEGMENT + str(self.enters or self.leaves), old, new, self.text)
         type_ = checker.user.get(self.attribute)
         if type_ is None:
             hint = one_of(self.attribute, checker.user)
             what = f"the profile has no attribute `{self.attribute}`"
             checker.document.report("FO303", (*loc, "attribute"), what, hint=hint)
-            return Change(self.attribute)
+            return Change(self.attribute, text=self.text)
         old, new = (
             None if text is None else _value(checker, (*loc, key), text, type_)
             for key, text in (("from", self.old), ("to", self.new))
         )
-        return Change(self.attribute, old, new)
+        return Change(self.attribute, old, new, self.text)
 
 
 class ChangeTrigger(Changes, Kind):

@@ -1,0 +1,297 @@
+"""A plan as a Mermaid flowchart, drawn from the compiled tables: what the engine will do, not what the file says.
+
+From above: what triggers, the checks in the order of the decision list with what each refusal is counted as, the
+messages, the goals. Each kind of trigger is drawn by one function, listed in `TRIGGERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from flowops.core import plan as core
+from flowops.core.plan import Listener, Plan, Project, Said
+from flowops.core.records import BEFORE_ALL, ENDED, Micros
+from flowops.core.time import to_datetime
+from flowops.settings.fields import WEEKDAYS, show_duration
+
+_ENTITIES = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "\n": " "}
+_LONGEST = 120  # characters of a condition that are shown
+
+
+class Chart:
+    """Nodes and arrows of one plan, and what it listens to. `at`: where the way to the message goes on from."""
+
+    def __init__(self, project: Project, plan: Plan) -> None:
+        self.project = project
+        self.plan = plan
+        self.heard: list[tuple[Listener, Said]] = [
+            (listener, said)
+            for listener, said in zip(project.listeners, project.said, strict=True)
+            if listener.plan == plan.index
+        ]
+        self.at = ""
+        self._next = ""  # what the next arrow says
+        self._lines: list[str] = []
+        self._nodes = 0
+        self._lost: dict[str, str] = {}
+
+    def node(self, text: str, shape: tuple[str, str] = ("[", "]"), kind: str = "") -> str:
+        """Add a node; its id."""
+        self._nodes += 1
+        name = f"n{self._nodes}"
+        self._lines.append(f'{name}{shape[0]}"{label(text)}"{shape[1]}{f":::{kind}" if kind else ""}')
+        return name
+
+    def event(self, said: Said) -> str:
+        """A node for something that happens."""
+        where = "" if said.where is None else f"\n{short(said.where)}"
+        return self.node(said.what + where, ("([", "])"))
+
+    def wait(self, text: str) -> str:
+        """A node in which time passes, or things are counted."""
+        return self.node(text, ("{{", "}}"))
+
+    def arrow(self, first: str, second: str, text: str = "", *, dotted: bool = False) -> None:
+        """An arrow; dotted: off the way to the message."""
+        line = "-.->" if dotted else "-->"
+        said = f'|"{label(text)}"|' if text else ""
+        self._lines.append(f"{first} {line}{said} {second}")
+
+    def then(self, node: str, text: str | None = None) -> None:
+        """The way goes on to this node."""
+        self.arrow(self.at, node, self._next if text is None else text)
+        self.at, self._next = node, ""
+
+    def ask(self, text: str, reason: str) -> None:
+        """The way goes on where the answer is yes; no is counted as `reason`."""
+        node = self.node(text, ("{", "}"))
+        self.then(node)
+        self.lost(node, reason)
+        self._next = "yes"
+
+    def lost(self, node: str, reason: str, text: str = "no") -> None:
+        """An arrow to what a refusal is counted as."""
+        if reason not in self._lost:
+            self._lost[reason] = self.node(reason, ("([", "])"), "lost")
+        self.arrow(node, self._lost[reason], text, dotted=True)
+
+    def key(self, places: Sequence[int], said: Said) -> str:
+        """What makes each instance its own, as an addition to a text."""
+        table = next((table for table in self.project.events if table.name == said.what), None)
+        return f"\neach {', '.join(table.properties[place] for place in places)} on its own" if table and places else ""
+
+    def text(self) -> str:
+        """The whole chart."""
+        head = [f"%% {self.plan.id}, version {self.plan.version}", "flowchart TD"]
+        return "\n".join(
+            [*head, *(f"    {line}" for line in self._lines), "    classDef lost stroke-dasharray: 3 3", ""]
+        )
+
+
+def diagram(project: Project, plan: Plan) -> str:
+    """The Mermaid text of a plan."""
+    chart = Chart(project, plan)
+    chart.at = TRIGGERS[type(plan.trigger)](chart, plan.trigger)
+    _delay(chart, plan.trigger.delay)
+    _checks(chart)
+    _messages(chart)
+    return chart.text()
+
+
+def label(text: str) -> str:
+    """A text between quotes, as Mermaid reads it; line ends stay."""
+    lines = ("".join(_ENTITIES.get(character, character) for character in line) for line in text.split("\n"))
+    return "<br/>".join(lines)
+
+
+def short(text: str) -> str:
+    """A condition on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+# Triggers, a function each: it draws from the events down, and gives the node that leads on.
+
+
+def _event(chart: Chart, _trigger: core.EventTrigger) -> str:
+    ((start, said),) = _all(chart, core.Start)
+    return _keyed(chart, start, said)
+
+
+def _absence(chart: Chart, trigger: core.AbsenceTrigger) -> str:
+    ((start, said),) = _all(chart, core.Start)
+    event = chart.event(said)
+    meanwhile = {"ignore": "further ones are ignored", "restart": "a further one begins anew", "parallel": "each waits"}
+    wait = chart.wait(f"wait {show_duration(trigger.within)}{chart.key(start.key, said)}\n{meanwhile[trigger.repeat]}")
+    chart.arrow(event, wait)
+    for _, other in _all(chart, core.Cancel):
+        chart.lost(wait, "the wait ends, nothing is sent", other.what + _where(other))
+    return wait
+
+
+def _count(chart: Chart, trigger: core.CountTrigger) -> str:
+    ((count, said),) = _all(chart, core.Count)
+    event = chart.event(said)
+    counter = trigger.counter
+    span = "ever" if counter.within is None else f"within {show_duration(counter.within)}"
+    table = next((table for table in chart.project.events if table.name == said.what), None)
+    value = table.properties[count.value] if table and count.value is not None else ""
+    what = {
+        "times": f"{counter.least} times",
+        "distinct": f"{counter.least} different {value}",
+        "sum": f"the sum of {value} reaches {counter.least}",
+    }[counter.kind]
+    again = "on each event at which it holds" if count.always else "again when it has been below"
+    wait = chart.wait(f"{what} {span}{chart.key(count.key, said)}\n{again}")
+    chart.arrow(event, wait)
+    return wait
+
+
+def _inactivity(chart: Chart, trigger: core.InactivityTrigger) -> str:
+    ((see, said),) = _all(chart, core.See)
+    event = chart.event(said)
+    wait = chart.wait(f"none for {show_duration(trigger.within)} since the last{chart.key(see.key, said)}")
+    chart.arrow(event, wait)
+    chart.arrow(wait, event, "one comes", dotted=True)
+    return wait
+
+
+def _any(chart: Chart, _trigger: core.AnyTrigger) -> str:
+    starts = _all(chart, core.Start)
+    if len(starts) == 1:
+        return _keyed(chart, *starts[0])
+    events = [_keyed(chart, start, said) for start, said in starts]
+    join = chart.node("whichever happens")
+    for event in events:
+        chart.arrow(event, join)
+    return join
+
+
+def _every(chart: Chart, trigger: core.AllTrigger) -> str:
+    events = [_keyed(chart, start, said) for start, said in _all(chart, core.Start)]
+    wait = chart.wait(f"all {trigger.members} within {show_duration(trigger.within)}, in any order")
+    for event in events:
+        chart.arrow(event, wait)
+    return wait
+
+
+Draw: TypeAlias = Callable[[Chart, Any], str]
+TRIGGERS: Mapping[type[core.Trigger], Draw] = {
+    core.EventTrigger: _event,
+    core.AbsenceTrigger: _absence,
+    core.CountTrigger: _count,
+    core.InactivityTrigger: _inactivity,
+    core.AnyTrigger: _any,
+    core.AllTrigger: _every,
+}
+"""What draws each kind of trigger."""
+
+
+def _all(chart: Chart, kind: type[Any]) -> list[tuple[Any, Said]]:
+    return [(listener, said) for listener, said in chart.heard if isinstance(listener, kind)]
+
+
+def _keyed(chart: Chart, start: core.Start, said: Said) -> str:
+    event = chart.event(said)
+    key = chart.key(start.key, said).strip()
+    if not key:
+        return event
+    each = chart.node(key)
+    chart.arrow(event, each)
+    return each
+
+
+def _where(said: Said) -> str:
+    return "" if said.where is None else f"\n{short(said.where)}"
+
+
+# What comes after any trigger
+
+
+def _delay(chart: Chart, delay: core.Delay) -> None:
+    if isinstance(delay, core.UntilLocal):
+        chart.then(chart.wait(f"wait until {_clock(delay.minute)}{_days(delay.days)}"))
+    elif isinstance(delay, core.UntilCarried):
+        side = "before" if delay.offset < 0 else "after"
+        offset = f"{show_duration(abs(delay.offset))} {side} " if delay.offset else ""
+        chart.then(chart.wait(f"wait until {offset}{delay.text}"))
+    elif delay:
+        chart.then(chart.wait(f"wait {show_duration(delay)}"))
+
+
+def _checks(chart: Chart) -> None:
+    """The decision list in its order, as far as this plan has it."""
+    plan, channel = chart.plan, chart.plan.step.channel
+    attributes = chart.project.attributes
+    if (plan.starts_at, plan.ends_at) != (BEFORE_ALL, ENDED):
+        chart.ask(f"{_dates(plan)}?", "plan_ended")
+    if plan.audience is not None:
+        chart.ask(f"{short(plan.who)}?", "not_in_audience")
+    if not plan.reentry.always:
+        gap = plan.reentry.gap
+        chart.ask("the first time?" if gap is None else f"{show_duration(gap)} since the last time?", "reentry")
+    if channel.opt_in is not None:
+        chart.ask(f"{attributes[channel.opt_in]} is true?", "no_consent")
+    if channel.opt_out is not None:
+        chart.ask(f"{attributes[channel.opt_out]} is not true?", "no_consent")
+    if channel.address is not None:
+        chart.ask(f"has {attributes[channel.address]}?", "no_address")
+    if plan.quiet is not None and plan.quiet.hold:
+        chart.then(chart.wait(f"held while it is quiet\n{_quiet(plan.quiet)}"))
+    elif plan.quiet is not None:
+        chart.ask(f"not quiet: {_quiet(plan.quiet)}?", "quiet_hours")
+    for cap in plan.caps:
+        if cap.channel in (None, channel.index):
+            chart.ask(f"fewer than {cap.text}?", "frequency_cap")
+
+
+def _messages(chart: Chart) -> None:
+    plan, experiment = chart.plan, chart.plan.experiment
+    channel = plan.step.channel.name
+    messages = []
+    if experiment is not None:
+        chart.then(chart.node(f"experiment {experiment.name}", ("{", "}")))
+        if experiment.holdout:
+            chart.lost(chart.at, "holdout", _share(experiment.holdout))
+    reached = 1.0 if experiment is None else 1 - experiment.holdout
+    split = chart.at
+    for variant, share in (experiment.variants if experiment else ()) or ((None, 1.0),):
+        chart.at = split
+        message = chart.node(channel if variant is None else f"{channel}: {variant}", ("[/", "/]"))
+        chart.then(message, None if experiment is None else _share(share * reached))
+        messages.append(message)
+    attains = {listener.goal: said for listener, said in chart.heard if isinstance(listener, core.Attain)}
+    for number, goal in enumerate(plan.goals):
+        said = attains.get(number)
+        what = f"{goal.receipt} receipt" if said is None else said.what + _where(said)
+        target = "" if goal.target is None else f"\ntarget {_share(goal.target)}"
+        node = chart.node(f"goal {goal.name}\n{what}{target}", ("[[", "]]"))
+        for message in messages:
+            chart.arrow(message, node, f"within {show_duration(goal.window)}")
+
+
+def _dates(plan: Plan) -> str:
+    begin = "" if plan.starts_at == BEFORE_ALL else f" from {_local(plan, plan.starts_at)}"
+    end = "" if plan.ends_at == ENDED else f" before {_local(plan, plan.ends_at)}"
+    return f"{begin}{end}".strip()
+
+
+def _local(plan: Plan, at: Micros) -> str:
+    return f"{to_datetime(plan.zone.local(at)):%Y-%m-%d %H:%M}"
+
+
+def _quiet(quiet: core.Quiet) -> str:
+    return f"{'outside ' if quiet.outside else ''}{_clock(quiet.start)} to {_clock(quiet.end)}{_days(quiet.days)}"
+
+
+def _days(days: frozenset[int]) -> str:
+    return "" if len(days) == 7 else f" on {', '.join(WEEKDAYS[day] for day in sorted(days))}"
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def _share(share: float) -> str:
+    return f"{round(100 * share, 6):g}%"
