@@ -161,12 +161,13 @@ def test_while_the_broker_is_gone_time_stands_still_and_nothing_is_lost(tmp_path
             assert shop.messages() == []
             broker.start()
             shop.wait(process, "u2")
+            shop.send("u0", "page", now())  # our producer finds the broker again, perhaps too late for this one
             shop.send("u3", "product_view", now())
             shop.wait(process, "u3")
             complaint = stop(process)
         assert shop.messages() == ["u2", "u3"]
     assert complaint.count("source waits for Kafka") == complaint.count("source goes on") == 1, complaint
-    assert rows_of(shop.folder, "select count(*) from late") == [(0,)]
+    assert rows_of(shop.folder, "select count(*) from late where user_id <> 'u0'") == [(0,)]
 
 
 def test_a_run_that_was_killed_again_and_again_reads_each_record_once(shop: Shop) -> None:

@@ -6,6 +6,7 @@ here as aliases and as the functions that build them. Times are integers: micros
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
@@ -123,6 +124,24 @@ class Chunk(NamedTuple):
     dead: list[DeadLetter]
     unit: int = 1
     positions: Sequence[int] | None = None
+
+    @property
+    def end(self) -> int:
+        """The position behind the last row."""
+        return self.first + len(self.rows) if self.positions is None else self.positions[-1] + 1
+
+    def split(self, position: int) -> tuple[Chunk, Chunk | None]:
+        """The rows before a position, and those from it on; None where there are none. Without the bad records."""
+        positions = self.positions
+        cut = max(0, position - self.first) if positions is None else bisect_left(positions, position)
+        if cut >= len(self.rows):
+            return self, None
+        before, behind = (None, None) if positions is None else (positions[:cut], positions[cut:])
+        first = self.first + cut if behind is None else behind[0]
+        return (
+            Chunk(self.first, self.rows[:cut], [], self.unit, before),
+            Chunk(first, self.rows[cut:], [], self.unit, behind),
+        )
 
 
 def shard_of(user_id: str) -> int:

@@ -7,6 +7,7 @@ records and of the watermark, however they were cut into batches. Read `advance`
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from heapq import heappop
 from typing import Any, TypeAlias
@@ -651,14 +652,17 @@ class Shard:
         plans = self.project.plans
         found: list[Pending] = []
         for user_id, user in self._users.each():
-            under_way = [each for each in user.instances if each.kind != OPEN]
-            waiting = [(each.plan, KINDS[each.kind], each.since, each.due) for each in under_way]
-            waiting += [(sent.plan, SENT, sent.decided_at, sent.due) for sent in user.sent if sent.due < NEVER]
             found += [
                 Pending(plans[plan].id, plans[plan].version, user_id, kind, since, due)
-                for plan, kind, since, due in waiting
+                for plan, kind, since, due in _waiting(user)
             ]
         return sorted(found, key=lambda row: (row.user_id, row.due, row.plan, row.since))
+
+    def waiting(self, sample: int) -> Counter[str]:
+        """How many wait, by kind; estimated from about `sample` users where there are many more."""
+        step = max(1, len(self._users) // sample)
+        kinds = Counter(kind for _, user in self._users.each(step) for _, kind, _, _ in _waiting(user))
+        return Counter({kind: count * step for kind, count in kinds.items()})
 
     def live_users(self) -> int:
         """How many users something is remembered of."""
@@ -689,6 +693,14 @@ def _changed(changes: Sequence[Change], old: Any, new: Any) -> list[int]:
 
 def _place(record: Record) -> Micros:
     return record[0]
+
+
+def _waiting(user: User) -> list[tuple[int, str, Micros, Micros]]:
+    """(plan, kind, since, due) of what waits."""
+    under_way = [each for each in user.instances if each.kind != OPEN]
+    waiting = [(each.plan, KINDS[each.kind], each.since, each.due) for each in under_way]
+    waiting += [(sent.plan, SENT, sent.decided_at, sent.due) for sent in user.sent if sent.due < NEVER]
+    return waiting
 
 
 def _turn(instance: Instance) -> tuple[int, Micros]:

@@ -101,7 +101,7 @@ class _Format(Protocol):
 class _File:
     """A file as a partition. One that may grow is caught up at the moment of a read that found nothing."""
 
-    nap = 0.1
+    nap = 0.05
 
     def __init__(self, file: _Format, *, follow: bool) -> None:
         self._file = file

@@ -35,7 +35,7 @@ def dataflow(
     project = job.project
     heard = with_journal(project, state.journal) if job.networked else project
     inputs = Inputs(heard, settings.folder, job.config.connections, follow=settings.follow, bounds=state.bounds)
-    readers = Readers(inputs, state.pace, stopping, until=settings.until, meter=meter)
+    readers = Readers(inputs, state, stopping, until=settings.until, meter=meter, durable=settings.durable)
     channels = [CHANNELS[job.config.channels[channel.name].type] for channel in project.channels]
     shards = ShardSteps(
         project, state.shards, state.pace, channels, meter, networked=bool(job.networked), durable=settings.durable

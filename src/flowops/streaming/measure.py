@@ -23,8 +23,8 @@ from flowops.streaming.metrics import (
 
 _FIRST_WITHIN: Final = 10.0
 _COUNT_EVERY: Final = 60.0
-_COUNT_SHARE: Final = 200.0
-"""What waits is counted by looking at every user: once in so many seconds, for at most a two-hundredth of the time."""
+_SAMPLE: Final = 1_000
+"""What waits is counted once in so many seconds, by looking at about so many users of a shard."""
 
 _LOST: Final = frozenset(LOSSES)
 
@@ -69,8 +69,8 @@ class ShardMeter:
         meter.add(LIVE_USERS, live - self._live)
         self._live = live
         if now >= self._count_at:
-            pending = Counter(row.kind for row in shard.pending())
+            pending = shard.waiting(_SAMPLE)
             for kind in pending | self._pending:
                 meter.add(PENDING, pending[kind] - self._pending[kind], kind)
             self._pending = pending
-            self._count_at = now + max(_COUNT_EVERY, _COUNT_SHARE * (time.monotonic() - now))
+            self._count_at = now + _COUNT_EVERY

@@ -108,7 +108,7 @@ LIVE_USERS = Family("flowops_live_users", "gauge", "Users of whom something is r
 PENDING = Family(
     "flowops_pending_instances",
     "gauge",
-    "Instances that wait for a timer, by kind; each shard counts its own once a minute or less often.",
+    "What waits for a timer, by kind; counted once a minute, from a sample where a shard has more than 2,000 users.",
     ("kind",),
     lambda _: [(kind,) for kind in KINDS],
 )

@@ -7,22 +7,25 @@ reader's watermark. No reader runs ahead of the others by more than a few batche
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from flowops.core.intake import Intake, IntakeState
 from flowops.core.plan import Source
-from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, DeadLetter, LateRecord, Micros, Record
+from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, Chunk, DeadLetter, LateRecord, Micros, Record
 from flowops.sources import Partition
+from flowops.streaming.clock import Clock, Move
+from flowops.streaming.clock import Place as ClockPlace
 from flowops.streaming.failures import noted
 from flowops.streaming.inputs import Inputs, PartitionSpec
 from flowops.streaming.metrics import NO_MORE, RECORDS_READ, UNREACHABLE, Meter, Progress
 from flowops.streaming.pace import AHEAD, READERS, Pace
+from flowops.streaming.statefolder import StateFolder
 
 CHUNK = 1 << 17
 """About how many bytes of input are decoded at a time: their rows stay in the processor's cache."""
@@ -36,17 +39,19 @@ _FIRST_CHUNK = 2048  # enough to announce a partition's first time, small enough
 _OPEN_FILES = 64  # partitions of a reader that may keep their file open while they wait
 _NAP = 0.005
 _LONGEST_NAP = 0.1  # one source that sleeps long would stall the others
+_TICK = 0.1  # seconds between two looks at the wall clock
 
 SHARD_KEYS = tuple(f"{shard:02d}" for shard in range(SHARDS))
 
-ReaderState: TypeAlias = tuple[bool, dict[str, tuple[Any, IntakeState]]]
-"""(the end has been announced, by partition `source/name`: its position and its intake's state)."""
+ReaderState: TypeAlias = tuple[bool, dict[str, tuple[Any, IntakeState]], ClockPlace, list[Move]]
+"""(the end has been announced, by partition `source/name`: its position and its intake's state, where the clock's file
+stands, moves of it that are still to be made anew)."""
 
 
 class _Lane:
-    """A partition under way. `poll_at`: when to look again at one that had nothing."""
+    """A partition under way. `poll_at`: when to look again at one that had nothing; `place`: behind what was read."""
 
-    __slots__ = ("counted", "intake", "key", "partition", "poll_at", "source", "started")
+    __slots__ = ("counted", "intake", "key", "partition", "place", "poll_at", "source", "started")
 
     def __init__(self, key: str, source: Source, partition: Partition, intake: Intake, *, started: bool) -> None:
         self.key = key
@@ -55,6 +60,7 @@ class _Lane:
         self.intake = intake
         self.started = started
         self.poll_at = 0.0
+        self.place = 0
         self.counted = 0  # of the rows read, those that the meter has
 
 
@@ -65,14 +71,16 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
     def __init__(
         self,
         inputs: Inputs,
-        pace: Path,
+        state: StateFolder,
         stopping: Callable[[], bool],
         *,
         until: Micros | None = None,
         meter: Meter | None = None,
+        durable: bool = False,
     ) -> None:
         self._inputs = inputs
-        self._pace = pace
+        self._state = state
+        self._durable = durable
         self._stopping = stopping
         self._until = until
         self._meter = meter
@@ -85,9 +93,11 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
     def build_part(self, step_id: str, for_part: str, resume_state: ReaderState | None) -> _Reader:  # noqa: ARG002
         """The reader, with its partitions."""
         number = int(for_part.rpartition("-")[2])
-        announced, known = resume_state or (False, {})
+        announced, known, place, again = resume_state or (False, {}, None, [])
         announced = announced and not self._inputs.follow  # files may have been added meanwhile
-        reader = _Reader(number, self._inputs, Pace(self._pace), self._stopping, self._until, announced, self._meter)
+        clock = Clock(self._state.clock, number, place, durable=self._durable)
+        pace = Pace(self._state.pace)
+        reader = _Reader(number, self._inputs, pace, clock, again, self._stopping, self._until, announced, self._meter)
         added = []
         for spec in self._inputs.of_reader(number):
             if spec.key in known or not (known and self._inputs.was_added(spec)):
@@ -107,6 +117,8 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         number: int,
         inputs: Inputs,
         pace: Pace,
+        clock: Clock,
+        again: Sequence[Move],
         stopping: Callable[[], bool],
         until: Micros | None,
         announced: bool,
@@ -125,7 +137,11 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         self._weight = 0.0  # of these together
         self._awake: datetime | None = None
         self._greeted = False
-        self._moved = False  # by what was decided at the end of the last epoch: still to be told
+        self._clock = clock
+        self._again: dict[str, deque[tuple[int, Micros]]] = {}  # by partition, moves that are to be made anew
+        for key, place, watermark in [*again, *clock.since]:
+            self._again.setdefault(key, deque()).append((place, watermark))
+        self._tick_at = 0.0
         self._saved: dict[str, tuple[Any, IntakeState]] = {}
         self._gone: set[str] = set()  # sources that cannot be reached
 
@@ -143,9 +159,9 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         """A partition that came while the run was under way.
 
         What this reader has told already stands: the partition begins at its watermark, so that what is older in it is
-        late.
+        late. That includes what it told before it was started anew.
         """
-        told = min((lane.intake.watermark for lane in self._lanes), default=NO_WATERMARK)
+        told = min((self._last_told(lane) for lane in self._lanes), default=NO_WATERMARK)
         lane = self.add(spec, None)
         lane.intake.advance_to(told)
         lane.started = True
@@ -155,9 +171,6 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         if self._announced or self._stopping():
             raise StopIteration
         self._awake = None
-        if self._moved:
-            self._moved = False
-            return self._send(_per_shard(), _per_shard(), [])
         if self._pace.awaits_writers():  # the runtime builds a writer for the first that comes to it: a beat, of this
             if self._greeted:
                 return self._nap(_NAP)
@@ -167,7 +180,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             return self._nap(_NAP)
         now = time.monotonic()
         open_lanes = [lane for lane in self._lanes if not lane.intake.ended]
-        if not open_lanes:
+        if not open_lanes or self._time_passed(open_lanes, now):
             return self._send(_per_shard(), _per_shard(), [])
         lane = min((lane for lane in open_lanes if lane.poll_at <= now), key=_watermark_of, default=None)
         if lane is None:
@@ -199,7 +212,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             chunk = lane.partition.read(CHUNK if was_started else _FIRST_CHUNK)
             if chunk is None:
                 break
-            intake.take(chunk, records, late)
+            self._take(lane, chunk, records, late)
             dead += chunk.dead
             taken += 1
         lane.started = True
@@ -219,6 +232,53 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             return []
         return self._send(records, late, dead)
 
+    def _take(self, lane: _Lane, chunk: Chunk, records: list[list[Record]], late: list[list[LateRecord]]) -> None:
+        """Take rows in; where the wall clock had moved the partition on between two of them, it does so again."""
+        again = self._again.get(lane.key)
+        while again:
+            before, behind = chunk.split(again[0][0])
+            if behind is None:
+                break
+            lane.intake.take(before, records, late)
+            lane.intake.advance_to(again.popleft()[1])
+            chunk = behind
+        lane.intake.take(chunk, records, late)
+        lane.place = chunk.end
+
+    def _time_passed(self, lanes: list[_Lane], now: float) -> bool:
+        """Whether the wall clock moves this reader on.
+
+        Up to when a partition is known to have been read to its end, less its bound, time has passed for it (S6).
+        """
+        if not self._inputs.follow or now < self._tick_at:
+            return False
+        self._tick_at = now + _TICK
+        told = min(lane.intake.watermark for lane in lanes)
+        moves: list[tuple[_Lane, Micros]] = []
+        reached = ENDED
+        for lane in lanes:
+            watermark = lane.intake.watermark
+            caught_up = lane.partition.caught_up_at()
+            if caught_up is not None:
+                for _, moved in self._again.pop(lane.key, ()):  # all that was there then has been read again
+                    lane.intake.advance_to(moved)
+                passed = caught_up - lane.intake.bound
+                if passed > lane.intake.watermark:
+                    moves.append((lane, passed))
+                watermark = max(lane.intake.watermark, passed)
+            reached = min(reached, watermark)
+        if reached <= told:
+            return False
+        self._clock.write((lane.key, lane.place, watermark) for lane, watermark in moves)
+        for lane, watermark in moves:
+            lane.intake.advance_to(watermark)
+            lane.started = True
+        return True
+
+    def _last_told(self, lane: _Lane) -> Micros:
+        again = self._again.get(lane.key)
+        return max(lane.intake.watermark, again[-1][1]) if again else lane.intake.watermark
+
     def next_awake(self) -> datetime | None:
         """Soon, when it is not this reader's turn; at once, otherwise."""
         return self._awake
@@ -226,9 +286,9 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
     def snapshot(self) -> ReaderState:
         """The positions of all partitions.
 
-        What the outside decides is decided here, and only here: how far the wall clock moves the partitions that have
-        been read to their end, which partitions were added, who is in a set. It is part of this state, and is told in
-        the next epoch, which begins when this one is committed. So a restart decides the same (S6).
+        What else the outside decides is decided here, and only here: which partitions were added, who is in a set. It
+        is part of this state, and is told in the next epoch, which begins when this one is committed. So a restart
+        decides the same (S6).
         """
         for lane in self._lanes:
             if lane.key in self._saved:
@@ -237,14 +297,13 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
                 lane.partition.decide()
         if self._inputs.follow:
             self._add_new()
-            for lane in self._lanes:
-                self._move_on(lane)
         self._saved = {
             lane.key: (lane.partition.position(), lane.intake.state()) for lane in self._lanes if lane.started
         }
         if self._meter is not None:
             self._measure(self._meter)
-        return self._announced, dict(self._saved)
+        again = [(key, *move) for key, moves in self._again.items() for move in moves]
+        return self._announced, dict(self._saved), self._clock.save(), again
 
     def _add_new(self) -> None:
         if not self._inputs.growing or not self._lanes:
@@ -254,19 +313,11 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             if spec.source.name in self._inputs.growing and spec.key not in known:
                 self.add_later(spec)
 
-    def _move_on(self, lane: _Lane) -> None:
-        """Up to when a partition is known to have been read to its end, less its bound, time has passed (S6)."""
-        caught_up = lane.partition.caught_up_at()
-        if caught_up is None:
-            return
-        before = lane.intake.watermark
-        lane.intake.advance_to(caught_up - lane.intake.bound)
-        self._moved = self._moved or lane.intake.watermark > before
-
     def close(self) -> None:
         """Give the files back."""
         for lane in self._lanes:
             lane.partition.close()
+        self._clock.close()
 
     def _measure(self, meter: Meter) -> None:
         for lane in self._lanes:

@@ -11,6 +11,7 @@
       flight/         the commands in flight to network channels, a log for each writer
       journal/        what the providers said, a file for each writer
       ledger/         which commands were answered, for a while; also a run that begins anew asks it (S32)
+      clock/          how far the wall clock moved the readers' partitions (S6)
       pace, metrics   shared by the processes of a run; begun anew at every start
 """
 
@@ -78,6 +79,7 @@ class StateFolder:
         self.flight = path / "flight"
         self.journal = path / "journal"
         self.ledger = path / "ledger"
+        self.clock = path / "clock"
         self.pace = pace or path / "pace"
         self.metrics = path / "metrics"
         self.store = path / "recovery"
@@ -180,7 +182,7 @@ class StateFolder:
     def begin(self, manifest: Manifest) -> None:
         """Lay out the folder for a new run."""
         self.clear()
-        for folder in (self.shards, self.flight, self.journal):
+        for folder in (self.shards, self.flight, self.journal, self.clock):
             folder.mkdir(parents=True)
         self.store.mkdir()
         try:
@@ -202,7 +204,7 @@ class StateFolder:
     def clear(self) -> None:
         """Remove the state; the lock stays. The manifest goes first: without it there is no state."""
         self._manifest.unlink(missing_ok=True)
-        for folder in (self.store, self.shards, self.flight, self.journal):
+        for folder in (self.store, self.shards, self.flight, self.journal, self.clock):
             shutil.rmtree(folder, ignore_errors=True)
 
     def begin_pace(self, *, writers: bool) -> None:

@@ -22,6 +22,7 @@ Place: TypeAlias = tuple[int, int, int]
 
 _HEAD = struct.Struct("<II")  # length and crc32 of the frame that follows
 _SMALL = 256 * 1024
+_TURNS = 4
 _KEPT = 3  # snapshots after which a replaced generation cannot be asked for: its successor is committed by then
 
 
@@ -34,6 +35,7 @@ class StateLog:
         self._number = number
         self._generation = 0 if place is None else place[1]
         self._length = 0 if place is None else place[2]
+        self._turn = number
         self._whole = 0  # length of the generation's first frame
         self._retired: list[tuple[Path, int]] = []
         for path in folder.glob(f"{number:02d}-*.log"):
@@ -73,8 +75,9 @@ class StateLog:
         self._file.seek(self._length)
 
     def wants_rewrite(self) -> bool:
-        """Whether the log has outgrown what a rewrite would leave. Shards differ, so that few do it in one epoch."""
-        return self._length > _SMALL + self._whole * (2 + (self._number % 16) / 8)
+        """Whether the log has outgrown what a rewrite would leave. Shards take turns: few do it in one epoch."""
+        self._turn += 1
+        return self._turn % _TURNS == 0 and self._length > _SMALL + self._whole * (2 + (self._number % 16) / 8)
 
     def append(self, frame: bytes) -> Place:
         """Write the frame and say where the log stands now."""
