@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from project import SIMPLE, flowops, refused, replay, write_project
 
-VERBS = ("init", "lint", "schema", "graph", "replay", "run", "report", "sql")
+VERBS = ("init", "lint", "schema", "graph", "preview", "replay", "run", "report", "sql")
 HEAVY = ("bytewax", "duckdb", "pyarrow", "pydantic", "sqlglot", "yaml", "liquid", "orjson")
 
 
@@ -58,6 +58,7 @@ def test_without_a_verb_there_is_help() -> None:
         ("lint",),
         ("schema",),
         ("graph", "unfinished-order"),
+        ("preview", "unfinished-order", "--user", "u0001"),
         ("replay",),
         ("report",),
         ("sql", "select * from attainment"),

@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from flowops.cli import graph, init, lint, replay, report, run, schema, sql
+from flowops.cli import graph, init, lint, preview, replay, report, run, schema, sql
 from flowops.errors import FlowopsError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for name, verb in (
     ("lint", lint),
     ("schema", schema),
     ("graph", graph),
+    ("preview", preview),
     ("replay", replay),
     ("run", run),
     ("report", report),

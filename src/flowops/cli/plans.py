@@ -9,7 +9,9 @@ from flowops.errors import ConfigError, RuleError
 
 if TYPE_CHECKING:
     from flowops.core.plan import Plan, Project
+    from flowops.rules.check import CheckedPlan
     from flowops.rules.config import Config
+    from flowops.rules.schema_project import ProjectFile
 
 
 class Compiled(NamedTuple):
@@ -18,6 +20,8 @@ class Compiled(NamedTuple):
     folder: Path
     project: Project
     config: Config
+    file: ProjectFile
+    checked: CheckedPlan  # the plan that was asked for
 
 
 def plan_of(folder: Path | None, plan: str) -> tuple[Compiled, Plan]:
@@ -30,11 +34,12 @@ def plan_of(folder: Path | None, plan: str) -> tuple[Compiled, Plan]:
     from flowops.settings.guess import one_of
 
     loaded = load_project(find_project(Path.cwd()) if folder is None else folder)
-    if loaded.project is None or loaded.config is None:
+    if loaded.project is None or loaded.config is None or loaded.file is None:
         wrong = [finding for finding in loaded.findings if has_errors([finding])]
         raise RuleError(f"the project does not compile\n{render(wrong)}")
     found = next((each for each in loaded.project.plans if each.id == plan), None)
     if found is None:
         hint = one_of(plan, [each.id for each in loaded.project.plans])
         raise ConfigError(f"there is no plan `{plan}`\n  try: {hint}")
-    return Compiled(loaded.folder, loaded.project, loaded.config), found
+    checked = next(each for each in loaded.plans if each.file.plan == plan)
+    return Compiled(loaded.folder, loaded.project, loaded.config, loaded.file, checked), found

@@ -37,12 +37,17 @@ _SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a folder holds. `project` and `config` are None where findings keep it from running."""
+    """What a folder holds. `project` and `config` are None where findings keep it from running.
+
+    `file` and `plans` are what the tables were compiled from, for tools that show texts.
+    """
 
     folder: Path
     project: Project | None
     config: Config | None
     findings: list[Finding]
+    file: ProjectFile | None
+    plans: list[CheckedPlan]
 
 
 def find_project(start: Path) -> Path:
@@ -107,7 +112,7 @@ class _Loading:
             if not self._wrong():
                 project = compile_project(file, plans, list(layouts.values()))
                 config = self._config(file)
-        return Loaded(self.folder, project, config, ordered(self._all()))
+        return Loaded(self.folder, project, config, ordered(self._all()), file, plans)
 
     def _all(self) -> list[Finding]:
         return [*self.findings, *(each for document in self.documents for each in document.findings)]
