@@ -33,7 +33,7 @@ WEEK = 7 * DAY
 BOUND = 5_000
 BLOCK = 1 << 17  # what is decoded from it stays in the second-level cache
 
-VIEW, ORDER = "product_view", "order"
+VIEW, ORDER, CART = "product_view", "order", "add_to_cart"
 HEARD = (VIEW, ORDER)
 
 
@@ -61,7 +61,16 @@ class PricedEvent(msgspec.Struct, gc=False):
     price: float = 0.0
 
 
-E = TypeVar("E", Event, CategoryEvent, PricedEvent)
+class AmountEvent(msgspec.Struct, gc=False):
+    event: str
+    user_id: str
+    ts: int
+    sku: str
+    price: float = 0.0
+    amount: float = 0.0
+
+
+E = TypeVar("E", Event, CategoryEvent, PricedEvent, AmountEvent)
 Wait = tuple[int, str, str]
 """Deadline, user, sku. Its identity tells a live wait from one that was cancelled."""
 
@@ -256,7 +265,34 @@ def j100(path: Path, out: BinaryIO) -> dict[str, int]:
     return {"dispatches": dispatches, "pending": sum(map(len, waits.values()))}
 
 
-JOBS: dict[str, Callable[[Path, BinaryIO], dict[str, int]]] = {"J1": j1, "J1s": j1s, "J2": j2, "J100": j100}
+def j3(path: Path, out: BinaryIO) -> dict[str, int]:
+    """A view for 50 or more, then something no dearer put into the cart, then an order of at least that, in 12 h."""
+
+    def wanted(events: list[AmountEvent]) -> list[AmountEvent]:
+        return [e for e in events if e.event in (ORDER, CART) or (e.event == VIEW and e.price >= 50)]
+
+    under_way: dict[str, tuple[int, str, float]] = {}  # until when, the event that it waits for, how much at least
+    dispatches = 0
+    for events, _ in in_order(path, AmountEvent, wanted):
+        lines: list[str] = []
+        for e in events:
+            own = under_way.get(e.user_id)
+            if own is None or e.ts >= own[0]:
+                if e.event == VIEW:
+                    under_way[e.user_id] = (e.ts + 12 * HOUR, CART, e.price)
+            elif e.event == own[1] == CART and e.price <= own[2]:
+                under_way[e.user_id] = (own[0], ORDER, e.price)
+            elif e.event == own[1] == ORDER and e.amount >= own[2]:
+                del under_way[e.user_id]
+                lines.append(line((e.ts, e.user_id, e.sku)))
+        dispatches += len(lines)
+        out.write("".join(lines).encode())
+    return {"dispatches": dispatches, "pending": len(under_way)}
+
+
+JOBS: dict[str, Callable[[Path, BinaryIO], dict[str, int]]] = {
+    "J1": j1, "J1s": j1s, "J2": j2, "J3": j3, "J100": j100,
+}  # fmt: skip
 
 
 def main() -> None:

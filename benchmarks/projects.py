@@ -1,7 +1,8 @@
-"""The jobs of the benchmarks as flowops projects: what an operator would write for J1, J1s, J2 and J100.
+"""The jobs of the benchmarks as flowops projects: what an operator would write for J1, J1s, J2, J3 and J100.
 
 J1 is 'view without an order in 1 h'; J1s the same for one category in 24, as real plans are; J2 is J1 with caps and a
-goal; J100 is a hundred plans, each for one category and from one price on.
+goal; J3 is a sequence of three steps, each with a filter, two of which compare with the step before; J100 is a hundred
+plans, each for one category and from one price on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ sources:
 events:
   product_view: {{properties: {{sku: string, category: string, price: money}}}}
   order: {{properties: {{sku: string, amount: money}}}}
+  add_to_cart: {{properties: {{sku: string, price: money}}}}
 
 channels:
   push: {{type: file, path: out/push.jsonl, receipts: assumed}}
@@ -78,6 +80,19 @@ goals:
 """
 """What lint has to read of one plan: all that a plan may say, no two alike."""
 
+SEQUENCE = """\
+plan: bargain
+trigger:
+  sequence:
+    - {event: product_view, where: price >= 50}
+    - {event: add_to_cart, where: price <= product_view.price}
+    - {event: order, where: amount >= add_to_cart.price}
+  within: 12h
+send:
+  channel: push
+  content: {title: A bargain, body: "{{ order.sku }} is on its way."}
+"""
+
 CAPS = "caps: [{at_most: 1, per: 24h}, {at_most: 2, per: 7d}]\n"
 GOAL = "goals: [{goal: ordered, event: order, within: 1h}]\n"
 
@@ -93,7 +108,7 @@ def plan(name: str, *, where: str = "", within: str = "1h", repeat: str = "", mo
 def plans(job: str) -> dict[str, str]:
     """The plans of a job, by name.
 
-    Beside the four of the benchmark: `touched`, a wait that each view restarts; `day`, whose state is full after one
+    Beside the five of the benchmark: `touched`, a wait that each view restarts; `day`, whose state is full after one
     day of events: J1 with a message a day and a goal; `lint`, a thousand plans to be read and checked.
     """
     if job == "J1":
@@ -104,6 +119,8 @@ def plans(job: str) -> dict[str, str]:
         return {"unfinished-order": plan("unfinished-order", more=CAPS + GOAL)}
     if job == "day":
         return {"unfinished-order": plan("unfinished-order", more="caps: [{at_most: 1, per: 24h}]\n" + GOAL)}
+    if job == "J3":
+        return {"bargain": SEQUENCE}
     if job == "J100":
         return {
             f"plan-{number:03d}": plan(f"plan-{number:03d}", where=f"category = '{category}' and price >= {price}")

@@ -178,13 +178,21 @@ def speed(bench: Bench) -> None:
 
 
 def plans(bench: Bench) -> None:
-    """J100: a hundred plans over the smaller log."""
+    """J100: a hundred plans over the smaller log. J3: a sequence, beside J1 in turns."""
     events, users = bench.sizes.small
     (log,) = make(Log("day", events, users))
     engine = bench.replay("J100", [log])
     runs = bench.race("small", "J100", events, {ENGINE: engine, LOOP: bench.loop("J100", log)})
     compare(bench, "small", "J100", Path(engine[3]), runs[LOOP][0])
     bench.bars.append(Bar("J100, small", bench.rate("small", "J100", ENGINE), 100_000, unit="events/s"))
+    engine = bench.replay("J3", [log])
+    beside = f"{ENGINE}, J1"
+    runs = bench.race(
+        "small", "J3", events, {ENGINE: engine, beside: bench.replay("J1", [log]), LOOP: bench.loop("J3", log)}
+    )
+    compare(bench, "small", "J3", Path(engine[3]), runs[LOOP][0])
+    ratio = bench.rate("small", "J3", ENGINE) / bench.rate("small", "J3", beside)
+    bench.bars.append(Bar("J3, small: of J1 in turns with it", ratio, 0.5))
 
 
 def processes(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from msgspec import UNSET
 from flowops.core.admission import arm_of, trigger_id
 from flowops.core.effects import Decision, GoalEvent, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.plan import (
+    ANY_EVENT,
     AbsenceTrigger,
     AllTrigger,
     Attain,
@@ -34,6 +35,8 @@ from flowops.core.plan import (
     Project,
     Quiet,
     See,
+    SequenceStep,
+    SequenceTrigger,
     Source,
     Start,
     Steps,
@@ -175,6 +178,14 @@ def reached(partitions: Sequence[Partition], until: Micros | None) -> tuple[Micr
 # One user
 
 
+class Took(NamedTuple):
+    """An event that a step of a sequence took."""
+
+    ts: Micros
+    step: int  # its place among the steps as they are written
+    parts: frozenset[int]
+
+
 @dataclass(eq=False)
 class Instance:
     """A trigger under way: it waits for what must not come, for its delay, or for the end of quiet."""
@@ -184,11 +195,12 @@ class Instance:
     since: Micros
     evidence: tuple[str, ...]
     steps: Steps
-    number: int  # in the order of their starts
-    kind: str  # wait, delay, held
+    number: int  # in the order in which they came to wait
+    kind: str  # wait, delay, held; open: it ends, or goes on, and fires by no time
     due: Micros
     triggered_at: Micros
     attempt: int = 0
+    took: list[Took] = field(default_factory=list)  # of a sequence
 
 
 @dataclass(eq=False)
@@ -319,6 +331,7 @@ class User:
     withdrawn: list[tuple[Channel, Micros]] = field(default_factory=list)
     countings: dict[tuple[int, str | None], Counting] = field(default_factory=dict)
     outside_audience: int = 0
+    waited: int = 0
 
     def live(self, happenings: list[Happening], records_before: Micros, timers_up_to: Micros) -> None:
         """S7: by time; at one instant timers first, then records."""
@@ -358,7 +371,11 @@ class User:
                 if isinstance(listener, See) and listener.plan == plan.index:
                     self.see(happening, values, listener)
             starts = [one for one in listeners if isinstance(one, Start) and one.plan == plan.index]
-            if starts and isinstance(plan.trigger, AllTrigger):
+            takes = [one for one in listeners if isinstance(one, Take) and one.plan == plan.index]
+            if isinstance(plan.trigger, SequenceTrigger):
+                if takes and not self.follow(happening, values, plan, plan.trigger, takes) and starts:
+                    self.open(happening, values, plan, plan.trigger, starts)
+            elif starts and isinstance(plan.trigger, AllTrigger):
                 self.gather(happening, values, plan, plan.trigger, starts)
             elif starts and (plan.index in reached or not isinstance(plan.trigger, CountTrigger)):
                 self.start(happening, values, plan, starts)
@@ -473,15 +490,21 @@ class User:
         instance = self.instance(plan, key, row.ts, evidence, steps)
         if isinstance(trigger, AbsenceTrigger | InactivityTrigger):
             instance.kind, instance.due = "wait", row.ts + trigger.within
-            self.under_way.append(instance)
+            self.wait(instance)
         else:
             self.act(instance, happening.at)
 
     def instance(self, plan: Plan, key: str | None, since: Micros, evidence: tuple[str, ...], steps: Steps) -> Instance:
         """A new one, which has fired at `since` unless someone says otherwise."""
-        made = Instance(plan, key, since, evidence, steps, len(self.started), "delay", since, since)
+        made = Instance(plan, key, since, evidence, steps, 0, "delay", since, since)
         self.started.append(made)
         return made
+
+    def wait(self, instance: Instance) -> None:
+        """It waits from now on; of several for one instant those that came to wait first go first."""
+        self.waited += 1
+        instance.number = self.waited
+        self.under_way.append(instance)
 
     def gather(
         self, happening: Happening, values: Values, plan: Plan, trigger: AllTrigger, starts: list[Start]
@@ -516,6 +539,124 @@ class User:
             instance = self.instance(plan, place[1], gathering.since, evidence, tuple(came[3] for came in oldest))
             instance.triggered_at = front
             self.act(instance, happening.at)
+
+    # Sequences
+
+    def follow(
+        self, happening: Happening, values: Values, plan: Plan, trigger: SequenceTrigger, takes: list[Take]
+    ) -> bool:
+        """S14, S17a: an event carries on or ends what is under way; whether it was used so that it begins nothing."""
+        ts, used = happening.row.ts, False
+        own = [one for one in takes if one.part != ANY_EVENT]
+        for run in [one for one in self.under_way if one.plan is plan and one.kind != "held"]:
+            if happening.identity in run.evidence or (run.kind == "delay" and not happening.late):
+                continue
+            met = [
+                one
+                for one in own
+                if has_key(values, one.key)
+                and key_of(values, one.key) == run.key
+                and (one.where is None or one.where(values, run.steps, self.profile(), ts, None))
+            ]
+            parts = frozenset(one.part for one in met)
+            here, step = run.took[-1].step, self.step_for(run, trigger, parts, ts)
+            if step is not None and (step > here or not is_barred(run, trigger, parts, ts)):
+                self.take(happening, values, run, trigger, step, met)
+                used = used or step == 0 or trigger.repeat != "parallel"
+            elif is_barred(run, trigger, parts, ts) or (len(own) < len(takes) and is_broken(run, trigger, ts)):
+                self.under_way.remove(run)
+        return used
+
+    def step_for(self, run: Instance, trigger: SequenceTrigger, parts: frozenset[int], ts: Micros) -> int | None:
+        """S14: of the steps that may take the event, the latest."""
+        last = run.took[-1]
+        if ts < last.ts or ts >= run.since + trigger.within or (run.kind == "delay" and not trigger.unfinished):
+            return None
+        here = last.step
+        possible = [step for step in following(trigger, here) if is_done(run, trigger, here)]
+        possible = [
+            step
+            for step in possible
+            if is_in_time(trigger.steps[step], last.ts, ts)
+            and all(
+                ts >= last.ts + between.within
+                for between in trigger.steps[here:step]
+                if between.kind == "without" and between.within is not None
+            )
+        ]
+        before = [took.ts for took in run.took if took.step < here]
+        restarts = trigger.repeat == "restart" and here == 0 and is_done(run, trigger, 0)
+        if not restarts and (not before or is_in_time(trigger.steps[here], before[-1], ts)):
+            possible.append(here)
+        fits = [step for step in possible if parts & still_wanted(run, trigger, step)]
+        return max(fits, default=None)
+
+    def take(
+        self,
+        happening: Happening,
+        values: Values,
+        run: Instance,
+        trigger: SequenceTrigger,
+        step: int,
+        met: Sequence[Take | Start],
+    ) -> None:
+        """The step takes the event; then it is complete, or waits for what may not come, or for the next step."""
+        taken = [one for one in met if one.part in still_wanted(run, trigger, step)]
+        run.took.append(Took(happening.row.ts, step, frozenset(one.part for one in taken)))
+        run.evidence = (*run.evidence[: EVIDENCE - 1], happening.identity)
+        for one in taken:
+            times = len([took for took in run.took if one.part in took.parts])
+            for (place, kept_of), nth in zip(one.capture, one.nth, strict=True):
+                if nth in (0, times):
+                    new = tuple(values[i] for i in kept_of)
+                    run.steps = (*run.steps[:place], new, *run.steps[place + 1 :])
+        if run.kind != "delay":
+            self.look_ahead(run, trigger, happening.at)
+        elif all_came(run, trigger):  # it fired as unfinished, and is not after all
+            self.under_way.remove(run)
+
+    def look_ahead(self, run: Instance, trigger: SequenceTrigger, now: Micros) -> None:
+        last = run.took[-1]
+        end = run.since + trigger.within
+        if all_came(run, trigger) and trigger.steps[-1].kind == "without":
+            run.kind, run.due = "wait", last.ts + last_wait(trigger)
+        elif all_came(run, trigger):
+            self.under_way.remove(run)
+            run.kind, run.triggered_at = "delay", last.ts
+            if not trigger.unfinished:
+                self.act(run, now)
+        else:
+            if is_done(run, trigger, last.step):
+                next_one = trigger.steps[following(trigger, last.step)[-1]]
+                limit = ENDED if next_one.within is None else last.ts + next_one.within
+            else:
+                own, before = trigger.steps[last.step].within, [one.ts for one in run.took if one.step < last.step]
+                limit = ENDED if own is None or not before else before[-1] + own
+            run.due = min(end, limit)
+            run.kind = "wait" if trigger.unfinished and run.due == end else "open"
+
+    def open(
+        self, happening: Happening, values: Values, plan: Plan, trigger: SequenceTrigger, starts: list[Start]
+    ) -> None:
+        """S14: an event that nothing under way has used may begin one."""
+        met = self.met(happening, values, starts)
+        if not met or not self.may_start(happening, plan):
+            return
+        key = key_of(values, starts[0].key)
+        others = [one for one in self.under_way if one.plan is plan and one.key == key and one.kind != "held"]
+        if any(happening.identity == one.evidence[0] for one in others):  # S4
+            return
+        running = [one for one in others if one.kind != "delay"]
+        if trigger.repeat == "ignore" and running:
+            return
+        if trigger.repeat == "restart":
+            if any(not is_done(one, trigger, 0) for one in running):
+                return
+            self.under_way = [one for one in self.under_way if one not in running]
+        run = self.instance(plan, key, happening.row.ts, (), plan.blank)
+        run.kind = "open"
+        self.wait(run)
+        self.take(happening, values, run, trigger, 0, met)
 
     def cancel(self, happening: Happening, values: Values, listener: Cancel) -> None:
         """S13: a B with tA <= tB < tA + W ends every instance that it matches; if it is late, what is pending (S9)."""
@@ -556,8 +697,10 @@ class User:
                     self.under_way.append(moved)
 
     def fire(self, instance: Instance) -> None:
-        """S13: the wait is over, and the trigger fires; or the delay is, or the quiet: it is decided."""
+        """S13, S14: the wait is over, and the trigger fires, or a sequence ends; or it is decided after all."""
         self.under_way.remove(instance)
+        if instance.kind == "open":
+            return
         if instance.kind == "wait":
             instance.kind, instance.triggered_at = "delay", instance.due
             self.act(instance, instance.due)
@@ -569,7 +712,7 @@ class User:
         due = self.acts_at(instance)
         if due is not None and due > now:
             instance.due = due
-            self.under_way.append(instance)
+            self.wait(instance)
         elif due is not None:
             self.decide(instance, now)
 
@@ -628,7 +771,7 @@ class User:
             until = quiet_until(plan.quiet, self.zone(plan), now)
             assert until is not None
             instance.kind, instance.due, instance.attempt = "held", until, instance.attempt + 1
-            self.under_way.append(instance)
+            self.wait(instance)
 
     def verdict(self, instance: Instance, now: Micros) -> tuple[str, dict[str, str] | None]:
         """The first check that fails, in the order of the list; `held`; or `delivered` with what was rendered."""
@@ -836,7 +979,8 @@ class User:
 
     def pending_rows(self) -> list[Pending]:
         """S6: what still waits is reported, never flushed; also what was sent and of which nothing is heard yet."""
-        return [Pending(i.plan.id, i.plan.version, self.user_id, i.kind, i.since, i.due) for i in self.under_way] + [
+        waiting = [i for i in self.under_way if i.kind != "open"]
+        return [Pending(i.plan.id, i.plan.version, self.user_id, i.kind, i.since, i.due) for i in waiting] + [
             Pending(one.plan.id, one.plan.version, self.user_id, "sent", one.decision.decided_at, at)
             for one in self.decided
             if (at := one.undelivered_at)
@@ -863,6 +1007,94 @@ def kept(steps: Steps, listener: Start | Take | See, values: Values, *, only: bo
     """The steps with what is kept of an event under its names; `only`: nothing but that."""
     new = {step: tuple(values[i] for i in places) for step, places in listener.capture}
     return tuple(new.values()) if only else tuple(new.get(number, step) for number, step in enumerate(steps))
+
+
+def following(trigger: SequenceTrigger, here: int) -> list[int]:
+    """S14: the steps that may come after one that is done: as far as to the next that may not be left out."""
+    found: list[int] = []
+    for step, each in enumerate(trigger.steps):
+        if step > here and each.kind != "without":
+            found.append(step)
+            if each.least > 0:
+                break
+    return found
+
+
+def times_of(run: Instance, step: int) -> int:
+    return len([took for took in run.took if took.step == step])
+
+
+def filled(run: Instance, step: int) -> frozenset[int]:
+    return frozenset().union(*(took.parts for took in run.took if took.step == step))
+
+
+def is_done(run: Instance, trigger: SequenceTrigger, step: int) -> bool:
+    each = trigger.steps[step]
+    if each.kind == "all":
+        return filled(run, step) == frozenset(each.parts)
+    return times_of(run, step) >= each.least
+
+
+def still_wanted(run: Instance, trigger: SequenceTrigger, step: int) -> frozenset[int]:
+    """S14: a step that is full takes no more; of `all` each member once."""
+    each = trigger.steps[step]
+    if each.kind == "all":
+        return frozenset(each.parts) - filled(run, step)
+    full = each.most is not None and times_of(run, step) >= each.most
+    return frozenset() if full else frozenset(each.parts)
+
+
+def is_in_time(step: SequenceStep, before: Micros, ts: Micros) -> bool:
+    """S14: a step's own `within` counts from the last event of the step before."""
+    return step.within is None or ts < before + step.within
+
+
+def is_last(trigger: SequenceTrigger, here: int) -> bool:
+    """Whether nothing more is needed after this step."""
+    return all(trigger.steps[step].least == 0 for step in following(trigger, here))
+
+
+def all_came(run: Instance, trigger: SequenceTrigger) -> bool:
+    here = run.took[-1].step
+    return is_done(run, trigger, here) and is_last(trigger, here)
+
+
+def last_wait(trigger: SequenceTrigger) -> Micros:
+    """S14: how long nothing of the `without` at the end may come."""
+    events = [step for step, each in enumerate(trigger.steps) if each.kind != "without"]
+    return max([each.within for each in trigger.steps[events[-1] :] if each.kind == "without" and each.within] or [0])
+
+
+def is_barred(run: Instance, trigger: SequenceTrigger, parts: frozenset[int], ts: Micros) -> bool:
+    """S14, S9: a `without` holds from when a step is done until one beyond it comes; of a late event: held then."""
+    for here in sorted({took.step for took in run.took}):
+        came = [took.ts for took in run.took if took.step == here]
+        left = [took.ts for took in run.took if took.step > here] or [ENDED]
+        steps = enumerate(trigger.steps)
+        done = next(
+            (took.ts for n, took in enumerate(run.took) if took.step == here and done_by(run, trigger, here, n)), ENDED
+        )
+        beyond = following(trigger, here)
+        bars = [each for step, each in steps if each.kind == "without" and step > here]
+        if not is_last(trigger, here):
+            bars = [each for each in trigger.steps[here : beyond[-1]] if each.kind == "without"]
+        elif trigger.steps[-1].kind == "without":
+            left.append(came[-1] + last_wait(trigger))
+        for bar in bars:
+            if parts & frozenset(bar.parts) and done <= ts < min(left) and is_in_time(bar, came[-1], ts):
+                return True
+    return False
+
+
+def done_by(run: Instance, trigger: SequenceTrigger, step: int, number: int) -> bool:
+    """Whether the step was done once so many events had been taken."""
+    so_far = Instance(run.plan, None, 0, (), (), 0, "", 0, 0, took=run.took[: number + 1])
+    return is_done(so_far, trigger, step)
+
+
+def is_broken(run: Instance, trigger: SequenceTrigger, ts: Micros) -> bool:
+    """S14: `strict`: between the events of the sequence no other comes."""
+    return run.since <= ts and (ts < run.took[-1].ts or not all_came(run, trigger))
 
 
 def event_id_of(row: Row) -> str:

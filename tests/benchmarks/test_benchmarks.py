@@ -20,7 +20,7 @@ import measure
 import per_user_bytewax
 import projects
 import run
-from flowops.core.plan import AbsenceTrigger
+from flowops.core.plan import AbsenceTrigger, SequenceTrigger
 from flowops.rules.load import load_project
 from generator import Log
 from tables import Bar, bars_sheet, fill_in
@@ -143,6 +143,29 @@ def test_j100_is_a_hundred_times_one_plan(events: Events, log: Path) -> None:
     assert answer("J100", log)[0] == expected
 
 
+def test_j3_is_exact(events: Events, log: Path) -> None:
+    """One sequence at a time for each user, the next begins after its last event (S14)."""
+    expected: Answer = Counter()
+    by_user = defaultdict(list)
+    for e in sorted(events, key=lambda e: e["ts"]):
+        by_user[e["user_id"]].append(e)
+    for user, own in by_user.items():
+        at = 0
+        while at < len(own):
+            first, at = own[at], at + 1
+            if first["event"] != "product_view" or first["price"] < 50:
+                continue
+            in_time = [(i, e) for i, e in enumerate(own[at:], at) if e["ts"] < first["ts"] + 12 * HOUR]
+            carts = [(i, e) for i, e in in_time if e["event"] == "add_to_cart" and e["price"] <= first["price"]]
+            bought = [(i, e) for i, e in in_time if e["event"] == "order" and carts and i > carts[0][0]]
+            order = next(((i, e) for i, e in bought if e["amount"] >= carts[0][1]["price"]), None)
+            if order:
+                expected[user, order[1]["ts"]] += 1
+            at = order[0] + 1 if order else in_time[-1][0] + 1 if in_time else at
+    assert expected.total() > 10
+    assert answer("J3", log)[0] == expected
+
+
 def test_j2_is_j1_with_caps_and_a_goal(events: Events, log: Path) -> None:
     """In a log of 24 h each user gets the first message; the rest are losses; an order within 1 h of it counts."""
     every = answer("J1", log)[0]
@@ -175,6 +198,12 @@ def test_the_flow_keyed_by_user_agrees_where_the_log_is_in_order(job: str, event
     run_main(per_user_bytewax.build(job, path, out))
     sent = Counter((e["user_id"], e["triggered_at"]) for e in map(json.loads, out.read_text().splitlines()))
     assert sent == answer(job, path)[0]
+
+
+def test_the_project_of_j3_is_what_an_operator_would_write(log: Path, tmp_path: Path) -> None:
+    (plan,) = load_project(projects.write_project(tmp_path / "J3", "J3", [log])).project.plans
+    assert isinstance(plan.trigger, SequenceTrigger)
+    assert (len(plan.trigger.steps), plan.trigger.within) == (3, 12 * 3_600_000_000)
 
 
 @pytest.mark.parametrize("job", ["J1", "J1s", "J2", "J100", "touched"])

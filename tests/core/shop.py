@@ -15,12 +15,14 @@ from typing import Any, Literal, TypeAlias
 from msgspec import UNSET, Struct
 
 from flowops.core.plan import (
+    ANY_EVENT,
     AbsenceTrigger,
     AllTrigger,
     Attain,
     Attributes,
     Cancel,
     Cap,
+    Capture,
     Change,
     Channel,
     Column,
@@ -40,6 +42,7 @@ from flowops.core.plan import (
     Reentry,
     Route,
     See,
+    SequenceTrigger,
     Source,
     SourceKind,
     Start,
@@ -112,6 +115,16 @@ class SameSku:
 
 
 @dataclass(frozen=True)
+class SkuOf:
+    """sku = that of a step."""
+
+    step: int
+
+    def __call__(self, values: Values, steps: Steps, _user: Attributes, _now: Micros, _variant: str | None) -> bool:
+        return bool(steps and values and steps[self.step]) and None is not values[0] == steps[self.step][0]
+
+
+@dataclass(frozen=True)
 class CityIs:
     """user.city = city."""
 
@@ -158,7 +171,7 @@ class Content:
     def __call__(self, steps: Steps, user: Attributes, _now: Micros, variant: str | None) -> dict[str, str]:
         if self.needed and user[0] is None:
             raise ContentError("user.city is undefined; give it a default")
-        return {"body": f"{' '.join(str(step[:1]) for step in steps)} {user[0]} {variant}"}
+        return {"body": f"{' '.join(str(step[0]) if step else '-' for step in steps)} {user[0]} {variant}"}
 
 
 @dataclass(frozen=True)
@@ -313,6 +326,9 @@ def project(
             listened.append((draft.on, See(index, draft.on.where, ((0, draft.on.kept),), draft.key)))
         for part, on in enumerate(draft.members if isinstance(draft.trigger, AllTrigger) else ()):
             listened.append((on, Take(index, on.where, ((part, on.kept),), draft.key, part)))
+        if isinstance(draft.trigger, SequenceTrigger):
+            listened += _sequence(index, draft, draft.trigger)
+            continue
         for part, on in enumerate(draft.members or (draft.on,)):
             listened.append((on, Start(index, on.where, ((part, on.kept),), draft.key, part)))
     routes = {event: _Route(tuple(_heard(listened, event))) for event in EVENTS if list(_heard(listened, event))}
@@ -350,6 +366,22 @@ def _changes(listened: Sequence[On]) -> dict[int, tuple[Change, ...]]:
             attribute, old, new = on.change
             found[attribute] = (*found.get(attribute, ()), Change(number, old, new))
     return found
+
+
+def _sequence(index: int, draft: Draft, trigger: SequenceTrigger) -> list[tuple[On, Listener]]:
+    """Of each event that is taken the last is kept, in its place, and the first, so many places further."""
+    taken = sum(len(step.parts) for step in trigger.steps if step.kind != "without")
+    takes: list[tuple[On, Listener]] = []
+    starts: list[tuple[On, Listener]] = []
+    for part, on in enumerate(draft.members):
+        capture: Capture = ((part, on.kept), (taken + part, on.kept)) if part < taken else ()
+        nth = (0, 1) if capture else ()
+        takes.append((on, Take(index, on.where, capture, draft.key, part, nth)))
+        if part in trigger.steps[0].parts:
+            starts.append((on, Start(index, on.where, capture, draft.key, part, nth)))
+    if trigger.strict:
+        takes.append((On(None), Take(index, None, (), (), ANY_EVENT, ())))
+    return takes + starts
 
 
 @dataclass(frozen=True)
@@ -420,7 +452,7 @@ def _plan(index: int, draft: Draft, trigger: Trigger) -> Plan:
             Goal(f"goal{i}", aim.window, TheN() if aim.value else None, aim.credit, None, aim.receipt)
             for i, aim in enumerate(draft.aims)
         ),
-        blank=((None, None),) * max(1, len(draft.members)),
+        blank=((None, None),) * (2 if isinstance(draft.trigger, SequenceTrigger) else 1) * max(1, len(draft.members)),
     )
 
 

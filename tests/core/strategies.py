@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
-from typing import Any
+from typing import Any, Literal
 
 import driver
 import shop
@@ -25,6 +25,8 @@ from flowops.core.plan import (
     Quiet,
     Reentry,
     Repeat,
+    SequenceStep,
+    SequenceTrigger,
     Trigger,
     UntilCarried,
     UntilLocal,
@@ -173,7 +175,11 @@ def delays(draw: st.DrawFn, base: Micros) -> Delay:
 @st.composite
 def triggers(draw: st.DrawFn, base: Micros) -> Trigger:
     """One of each kind."""
-    kind = draw(st.sampled_from(["event", "absence", "absence", "any", "all", "all", "inactive"]))
+    kind = draw(
+        st.sampled_from(["event", "absence", "absence", "any", "all", "all", "inactive", "sequence", "sequence"])
+    )
+    if kind == "sequence":
+        return draw(sequences(base))
     delay = draw(delays(base))
     if kind == "inactive":
         return InactivityTrigger(draw(units), delay)
@@ -186,6 +192,66 @@ def triggers(draw: st.DrawFn, base: Micros) -> Trigger:
     return AllTrigger(draw(st.sampled_from([1, 2, 2, 2, 3])), draw(units), delay)
 
 
+TIMES: tuple[tuple[int, int | None], ...] = ((2, 2), (2, 2), (1, None), (2, None), (1, 2), (0, 1), (0, None), (0, 2))
+
+
+@st.composite
+def sequences(draw: st.DrawFn, base: Micros) -> SequenceTrigger:
+    """One to four steps of all kinds."""
+    steps: list[SequenceStep] = []
+    count = draw(st.integers(1, 4))
+    number = unwanted = 0
+    for place in range(count):
+        kinds = ["one", "one", "one", "any", "all", *(["without", "without"] if place else [])]
+        kind = draw(st.sampled_from(kinds))
+        within = draw(st.sampled_from([None, None, UNIT, 2 * UNIT, 4 * UNIT])) if place else None
+        size = 1 if kind == "one" else draw(st.integers(1, 2)) if kind == "without" else 2
+        if kind == "without":
+            steps.append(SequenceStep("without", tuple(range(unwanted, unwanted + size)), within=within))
+            unwanted += size
+            continue
+        least, most = draw(st.sampled_from([(1, 1), (1, 1), (1, 1), *TIMES])) if kind != "all" else (1, 1)
+        if place == 0 and least == 0:
+            least = 1
+        kind_: Literal["any", "all"] = "all" if kind == "all" else "any"
+        steps.append(SequenceStep(kind_, tuple(range(number, number + size)), least, most, within))
+        number += size
+    for place, step in enumerate(steps):  # those of `without` are numbered after the others
+        if step.kind == "without":
+            within = step.within or (2 * UNIT if place == len(steps) - 1 else None)
+            steps[place] = dataclass_replace(step, parts=tuple(number + part for part in step.parts), within=within)
+    waits = steps[-1].kind == "without"
+    return SequenceTrigger(
+        tuple(steps),
+        draw(st.integers(2, 14)) * UNIT,
+        draw(st.sampled_from(REPEATS)),
+        draw(st.sampled_from([False, False, False, False, True])),
+        draw(st.sampled_from([False, False, False, True])) and not waits,
+        draw(delays(base)),
+    )
+
+
+@st.composite
+def members_of(draw: st.DrawFn, trigger: SequenceTrigger, *, changing: bool) -> tuple[shop.On, ...]:
+    """Its events, which may speak of those before."""
+    found: dict[int, shop.On] = {}
+    names = (*shop.EVENTS, *shop.EVENTS, None)
+    taken = sum(len(step.parts) for step in trigger.steps if step.kind != "without")
+    before = 0
+    for step in trigger.steps:
+        for part in step.parts:
+            on = shop.On(draw(st.sampled_from(names)), draw(st.sampled_from([None, None, None, shop.AtLeast(2)])))
+            on = draw(st.sampled_from([on, on, on, dataclass_replace(on, where=shop.CityIs("x"))]))
+            if changing and draw(st.booleans()):
+                on = draw(changes)
+            if before and on.change is None and draw(st.sampled_from([False, False, True])):
+                slot = draw(st.integers(0, before - 1)) + draw(st.sampled_from([0, taken]))
+                on = dataclass_replace(on, where=shop.SkuOf(slot))
+            found[part] = on
+        before += len(step.parts) if step.kind != "without" else 0
+    return tuple(found[part] for part in sorted(found))
+
+
 @st.composite
 def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple[int, ...] = AT_PUSH) -> shop.Draft:
     inside = draw(st.sampled_from([True, True, True, False]))
@@ -196,6 +262,8 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple
     members = draw(st.lists(member, min_size=1, max_size=3)) if isinstance(trigger, AnyTrigger) else []
     if isinstance(trigger, AllTrigger):
         members = draw(st.lists(member, min_size=trigger.members, max_size=trigger.members))
+    if isinstance(trigger, SequenceTrigger):
+        members = list(draw(members_of(trigger, changing=changing)))
     waits = isinstance(trigger, AbsenceTrigger)
     return shop.Draft(
         name,
@@ -337,6 +405,48 @@ def counting_worlds(draw: st.DrawFn) -> World:
         [(row, 0) for row in draw(st.lists(updates(st.just(base + 4 * UNIT), users=(shop.USER,)), max_size=2))]
     )
     return World(base, planned, (bound,), 0, ((0, "0", as_read(read), True), (1, "0", told, True)))
+
+
+@st.composite
+def sequence_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
+    """One user, who does a lot, and one or two sequences and little else; in disorder and repeated."""
+    base = draw(st.sampled_from(BASES))
+    planned = []
+    for i in range(draw(st.sampled_from([1, 1, 1, 2]))):
+        trigger = draw(sequences(base))
+        key = draw(st.sampled_from([(), (), (0,)]))
+        members = draw(members_of(trigger, changing=not key and draw(st.booleans())))
+        planned.append(
+            shop.Draft(
+                f"plan{i}",
+                trigger=trigger,
+                members=members,
+                key=key,
+                audience=draw(st.sampled_from([None, None, None, shop.CityIs("x")])),
+                caps=tuple(draw(st.lists(caps(i + 1), max_size=1))),
+                aims=tuple(draw(st.lists(aims(), max_size=1))),
+            )
+        )
+    times = draw(st.lists(st.integers(0, 16), min_size=6, max_size=24))
+    rows = [
+        shop.event(
+            base + n * UNIT,
+            draw(st.sampled_from(shop.EVENTS)),
+            draw(st.sampled_from(SKUS)),
+            draw(st.integers(1, 3)),
+            id=f"e{i}",
+        )
+        for i, n in enumerate(sorted(times))
+    ]
+    delays_ = st.sampled_from([0, 0, 0, 0, 0, UNIT, 3 * UNIT, 6 * UNIT])
+    read = [(row, draw(delays_)) for row in rows]
+    read += [(rows[n], draw(delays_)) for n in draw(st.lists(st.integers(0, 5), max_size=3))]  # S4
+    instants = st.integers(0, 16).map(lambda n: base + n * UNIT)
+    told = draw(st.lists(st.tuples(updates(instants, users=(shop.USER,)), delays_), max_size=4))
+    ended = draw(st.booleans()) if open_ended else True
+    bound = draw(st.sampled_from([0, UNIT]))
+    logs = [(0, "0", as_read(read), ended), *([(1, "0", as_read(told), True)] if told else [])]
+    return World(base, tuple(planned), (bound,), draw(st.sampled_from([0, UNIT])), tuple(logs))
 
 
 @st.composite

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import model
 from flowops.core import shard
 from flowops.core.effects import LOSSES, Effects, dispatch_id
-from flowops.core.matchers import combination
+from flowops.core.matchers import combination, sequence
 from flowops.core.records import Micros
 
 ANY_WORLD = st.one_of(
@@ -38,7 +38,7 @@ def impatient() -> Iterator[None]:
         patch.setattr(shard.Shard, "advance", sweep_too)
         patch.setattr(shard, "_SENDS", 0)
         patch.setattr(shard, "OPEN_USERS", 0)
-        for limited in (combination, model):
+        for limited in (combination, sequence, model):
             patch.setattr(limited, "EVIDENCE", 3)
         yield
 
@@ -50,6 +50,18 @@ def both(world: strategies.World, until: Micros | None = None) -> None:
 
 @given(strategies.worlds())
 def test_the_engine_says_what_the_model_says(world: strategies.World) -> None:
+    both(world)
+
+
+@settings(max_examples=3 * settings().max_examples)
+@given(strategies.sequence_worlds())
+def test_sequences_are_as_the_model_has_them(world: strategies.World) -> None:
+    """S14: all kinds of steps and options, in disorder."""
+    both(world)
+
+
+@given(strategies.sequence_worlds(open_ended=True))
+def test_sequences_are_as_the_model_has_them_so_far(world: strategies.World) -> None:
     both(world)
 
 

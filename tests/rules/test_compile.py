@@ -419,6 +419,12 @@ TRIGGERS = (
     "{all: [view, order], within: 2h}",
     "{event: view, delay: {until: 20:00}}",
     "{event: view, delay: {until: 20:00, days: [sat]}}",
+    "{sequence: [view, order], within: 1h}",
+    "{sequence: [view, order], within: 1h, strict: true}",
+    "{sequence: [view, {event: order, times: 2}], within: 1h}",
+    "{sequence: [view, {event: order, times: 2+}], within: 1h}",
+    "{sequence: [view, {without: order, within: 1h}], within: 1h}",
+    "{sequence: [view, {without: order, within: 2h}], within: 1h}",
 )
 
 
@@ -444,8 +450,8 @@ def test_any_and_all_have_a_listener_for_each_event(compile_: Compile) -> None:
     tables = {table.name: table.properties for table in project.events}
     assert tables == {"order": ("amount", "sku"), "view": ("sku",)}
     assert project.listeners == (
-        core.Start(0, None, ((0, ()), (2, (0,))), (), 0),
-        core.Start(0, None, ((1, (0,)), (2, (1,))), (), 1),
+        core.Start(0, None, ((0, ()), (2, (0,))), (), 0, (0, 0)),
+        core.Start(0, None, ((1, (0,)), (2, (1,))), (), 1, (0, 0)),
         *(core.Take(1, None, ((part, ()),), (1 - place,), part) for part, place in ((0, 1), (1, 0))),
         *(core.Start(1, None, ((part, ()),), (1 - place,), part) for part, place in ((0, 1), (1, 0))),
     )
@@ -523,3 +529,69 @@ def test_a_change_may_stand_wherever_an_event_may(compile_: Compile) -> None:
     assert project.listeners[6] == core.Start(1, None, ((1, ()),), (), 1)
     hits, _ = project.sources[0].routes["view"](row(project)) or ((), ())
     assert hits == (2, 3, 5)
+
+
+def test_a_sequence_has_a_listener_for_each_event_and_keeps_what_is_spoken_of(compile_: Compile) -> None:
+    """S14: events that are taken are numbered first; the takings that something names are kept beside the last."""
+    project = compile_(
+        "plan: a\n"
+        "trigger:\n"
+        "  sequence:\n"
+        "    - {event: view, as: viewed, times: 2+}\n"
+        "    - {without: [order, {event: view, where: price > viewed.price}], within: 10m}\n"
+        '    - {event: view, as: again, where: "sku = viewed[1].sku", within: 1h}\n'
+        "    - any: [order, {event: view, as: third}]\n"
+        "      as: last\n"
+        "      times: 0..3\n"
+        "    - {all: [{event: order, as: bought}, {event: view, as: fourth}]}\n"
+        "    - {without: order, within: 2h}\n"
+        "  within: 1d\n"
+        "  repeat: parallel\n"
+        "  strict: true\n"
+        "send: {channel: push, content: {body: '{{ last.sku | default: 0 }} {{ viewed.price }}'}}\n"
+        'goals: [{goal: g, event: order, where: "sku = last[2].sku", within: 1h}]\n'
+    )
+    (plan,) = project.plans
+    assert plan.trigger == core.SequenceTrigger(
+        (
+            core.SequenceStep("any", (0,), 2, None),
+            core.SequenceStep("without", (6, 7), within=10 * MINUTE),
+            core.SequenceStep("any", (1,), within=HOUR),
+            core.SequenceStep("any", (2, 3), 0, 3),
+            core.SequenceStep("all", (4, 5)),
+            core.SequenceStep("without", (8,), within=2 * HOUR),
+        ),
+        within=DAY,
+        repeat="parallel",
+        strict=True,
+        unfinished=False,
+        delay=0,
+    )
+    slots = ("viewed", "viewed[1]", "again", "order", "third", "last", "last[2]", "bought", "fourth")
+    kept = {"viewed": 1, "viewed[1]": 1, "last": 1, "last[2]": 1}
+    assert plan.blank == tuple((None,) * kept.get(slot, 0) for slot in slots)
+    assert {table.name: table.properties for table in project.events} == {"order": ("sku",), "view": ("price", "sku")}
+    _, *takes, start = project.listeners
+    assert isinstance(start, core.Start)
+    assert (start.part, start.capture, start.nth) == (0, ((0, (0,)), (1, (1,))), (0, 1))
+    assert [(take.part, take.capture, take.nth) for take in takes if isinstance(take, core.Take)] == [
+        (0, ((0, (0,)), (1, (1,))), (0, 1)),
+        (6, (), ()),
+        (7, (), ()),
+        (1, ((2, ()),), (0,)),
+        (2, ((3, ()), (5, (0,)), (6, (0,))), (0, 0, 2)),
+        (3, ((4, ()), (5, (1,)), (6, (1,))), (0, 0, 2)),
+        (4, ((7, ()),), (0,)),
+        (5, ((8, ()),), (0,)),
+        (8, (), ()),
+        (core.ANY_EVENT, (), ()),
+    ]
+    assert project.sources[0].any_route is not None
+    _, values = project.sources[0].routes["view"](row(project, price=1.0, sku="A")) or ((), ())
+    assert values == (1.0, "A")
+    again = next(take for take in takes if take.part == 1)  # type: ignore[union-attr]
+    steps = tuple({"viewed[1]": ("A",)}.get(slot, ()) for slot in slots)
+    assert isinstance(again, core.Take)
+    assert again.where is not None
+    assert again.where((1.0, "A"), steps, (None,), 0, None)
+    assert not again.where((1.0, "B"), steps, (None,), 0, None)

@@ -114,6 +114,35 @@ n2 --> n3
 n4[/"app"/]
 n3 --> n4
 """,
+    "{sequence: [{event: view, where: price > 5, times: 2+}, {without: share}, {any: [share, order], within: 30m}, {without: {event: view, where: sku = order.sku}, within: 1h}], within: 1d, key: sku}": """\
+n1(["view<br/>price #gt; 5<br/>2 or more times"])
+n2{{"within 1d of the first<br/>each sku on its own<br/>further ones are ignored"}}
+n1 --> n2
+n3(["the sequence ends"]):::lost
+n2 -.->|"share"| n3
+n4(["share<br/>or order<br/>within 30m of the step before"])
+n2 --> n4
+n4 -.->|"view none for 1h<br/>sku = order.sku"| n3
+n5{{"none for 1h"}}
+n4 --> n5
+n6[/"app"/]
+n5 --> n6
+""",
+    "{sequence: [view, {all: [share, order]}, {event: view, as: again, times: 1..2}], within: 1d, unfinished: true, strict: true, repeat: restart}": """\
+n1(["view"])
+n2{{"within 1d of the first<br/>no other event between<br/>a further one begins anew"}}
+n1 --> n2
+n3(["share<br/>and order"])
+n2 --> n3
+n4(["view<br/>1 to 2 times"])
+n3 --> n4
+n5(["completed, nothing is sent"]):::lost
+n4 -.-> n5
+n6{{"not completed within 1d"}}
+n1 --> n6
+n7[/"app"/]
+n6 --> n7
+""",
     "{attribute: tier, from: silver, to: gold}": """\
 n1(["tier changes from silver to gold"])
 n2[/"app"/]

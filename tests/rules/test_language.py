@@ -44,6 +44,7 @@ def test_the_examples_of_the_page_load(shop: Path) -> None:
         "flowops.yaml",
         "rules/unfinished-order.yaml",
         "rules/thanks.yaml",
+        "rules/cart.yaml",
         "rules/templates/thanks.yaml",
     }
     loaded = load_project(shop)

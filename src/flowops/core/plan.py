@@ -36,6 +36,9 @@ Renderer: TypeAlias = Callable[[Steps, Attributes, Micros, "str | None"], dict[s
 Route: TypeAlias = Callable[[Row], "tuple[tuple[int, ...], Values] | None"]
 """A row -> (listeners whose own-event conditions hold, ascending; the event's values), or None if nobody listens."""
 
+ANY_EVENT = -1
+"""The `part` of a `Take` that hears every event of the user."""
+
 SEGMENT = "segment:"
 """Begins the name of an attribute that says whether the user is in a segment: True, else not."""
 
@@ -60,6 +63,7 @@ class Start:
     capture: Capture  # what later filters and the content need
     key: tuple[int, ...]  # indices into the event's values; () without `key`
     part: int = 0  # which of the trigger's events it is, where there are several
+    nth: tuple[int, ...] = (0,)  # of each of `capture`: what it keeps, the nth time that it is taken; 0: the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ class Take:
     where: Predicate | None  # may refer to the steps taken so far
     capture: Capture
     key: tuple[int, ...]
-    part: int = 0
+    part: int = 0  # as of a `Start`; `ANY_EVENT`: whatever happens, which ends what is `strict`
+    nth: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,36 @@ class AllTrigger:
     delay: Delay
 
 
-Trigger: TypeAlias = EventTrigger | AbsenceTrigger | CountTrigger | InactivityTrigger | AnyTrigger | AllTrigger
+@dataclass(frozen=True, slots=True)
+class SequenceStep:
+    """A step of S14, as it is written; the numbers of its events are the `part` of their listeners."""
+
+    kind: Literal["any", "all", "without"]  # any of its events, be it one; each of them; none of them
+    parts: tuple[int, ...]
+    least: int = 1  # times; 0: it may be left out. Of `any` only
+    most: int | None = 1  # None: without end
+    within: Micros | None = None  # since the step before
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceTrigger:
+    """S14: the steps in order, within a time of the first. A `Take` for each event, and a `Start` for the first step's.
+
+    Numbers of events count from 0, those of `without` follow the others. If the last step is a `without`, it has a
+    `within`; then it is never `unfinished`.
+    """
+
+    steps: tuple[SequenceStep, ...]
+    within: Micros
+    repeat: Repeat
+    strict: bool
+    unfinished: bool
+    delay: Delay
+
+
+Trigger: TypeAlias = (
+    EventTrigger | AbsenceTrigger | CountTrigger | InactivityTrigger | AnyTrigger | AllTrigger | SequenceTrigger
+)
 
 
 @dataclass(frozen=True, slots=True)

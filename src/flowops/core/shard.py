@@ -227,8 +227,8 @@ class Shard:
                 fired, used = matcher.advance(takes, user, profile, record)
                 for instance in fired:
                     self._act(plan, user_id, user, instance, at)
+                self._rearm(user_id, user)
                 if used:
-                    self._rearm(user_id, user)
                     continue
             if not starts or ts < at:  # late: never starts a trigger (S9)
                 continue

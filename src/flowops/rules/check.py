@@ -6,6 +6,7 @@ What was checked is kept beside the plan, so that `flowops.rules.compile` never 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from flowops.core.plan import SEGMENT
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
 from flowops.rules.doubts import Doubts, Written
-from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition
+from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition, slot_of
 from flowops.rules.schema_plan import Audience, PlanFile
 from flowops.rules.schema_project import ProjectFile
 from flowops.rules.templates import CheckedTemplate, TemplateProblem, check_template
@@ -71,10 +72,22 @@ class CheckedPlan:
         return {reference for text in texts for reference in text.references}
 
     def captured(self) -> dict[str, list[str]]:
-        """Of each named step the properties that later filters, values and the content name."""
+        """Of each named step, and of its takings, the properties that later filters, values and the content name."""
         read = {pair for part in self.conditions() for pair in part.step_properties}
         read |= {(reference[1], reference[2]) for reference in self.references() if reference[0] == "step"}
-        return {step: sorted(name for of, name in read if of == step) for step in self.trigger.steps}
+        slots: dict[str, list[str]] = {}
+        for step in self.trigger.steps:
+            takings = [slot_of(step, nth) for nth in self.takings(step)]
+            slots |= {slot: sorted(name for of, name in read if of == slot) for slot in (step, *takings)}
+        return slots
+
+    def takings(self, step: str) -> list[int]:
+        """Of a step that is taken several times, which takings something names: `viewed[2].sku`."""
+        if step not in self.trigger.times:
+            return []
+        read = {of for part in self.conditions() for of, _ in part.step_properties}
+        found = (re.fullmatch(re.escape(step) + r"\[(\d+)\]", of) for of in read)
+        return sorted(int(each[1]) for each in found if each)
 
     def attributes(self) -> set[str]:
         """The attributes of the profile that filters, values and the content name."""
@@ -131,9 +144,7 @@ class PlanChecker:
             return Heard(event, (), ())
         if where is None:
             return Heard(event, (), ())
-        scope = Scope(
-            self.properties(event), scope.steps, scope.user, bare=event, variant=scope.variant, zone=scope.zone
-        )
+        scope = dataclasses.replace(scope, names=self.properties(event), bare=event)
         checked = self.expression((*loc, "where"), where, scope, condition=True)
         parts = checked.conjuncts() if checked else ()
         return Heard(event, tuple(p for p in parts if p.own), tuple(p for p in parts if not p.own))
@@ -217,11 +228,12 @@ class PlanChecker:
                 self.receipts(loc)
                 checked.aims.append(Aim(None, None))
                 continue
-            scope = Scope({}, steps=steps, user=self.user, variant=variant, zone=self.zone)
+            times = checked.trigger.times
+            scope = Scope({}, steps=steps, user=self.user, variant=variant, zone=self.zone, times=times)
             heard = self.heard(loc, goal.event, goal.where, scope)
             value = None
             if goal.value is not None and goal.event in self.project.events:
-                scope = Scope(self.properties(goal.event), steps, self.user, goal.event, variant, zone=self.zone)
+                scope = dataclasses.replace(scope, names=self.properties(goal.event), bare=goal.event)
                 value = self.expression((*loc, "value"), goal.value, scope)
                 if value is not None and value.type not in ("number", "money"):
                     what = f"a value must be a number, this is {value.type}"

@@ -18,7 +18,7 @@ from flowops.core import plan as core
 from flowops.core.records import BEFORE_ALL, ENDED
 from flowops.core.time import DAY, Zone
 from flowops.rules.check import ANY, CheckedPlan, shown
-from flowops.rules.expressions import Checked, expression, predicate
+from flowops.rules.expressions import Checked, expression, predicate, slot_of
 from flowops.rules.mapping import SourceLayout, columns_of, events_of
 from flowops.rules.routing import build_route
 from flowops.rules.schema_plan import Step
@@ -84,9 +84,11 @@ def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     for part in plan.trigger.parts:
         if part.heard.change is not None:
             continue
-        kept = {name for step in part.steps for name in captured[step]}
+        slots = (slot for step in part.steps for slot in (step, *(slot_of(step, nth) for nth in plan.takings(step))))
+        kept = {name for slot in slots for name in captured[slot]}
         value = [part.value] if part.value is not None else []
-        yield part.heard, {*kept, *value, *plan.trigger.key, *_names(part.heard.rest)}
+        key = plan.trigger.key if part.number != core.ANY_EVENT else ()
+        yield part.heard, {*kept, *value, *key, *_names(part.heard.rest)}
     for aim in plan.aims:
         if aim.heard is None:
             continue
@@ -177,22 +179,24 @@ class _Compiler:
         plan, part = self.plans[listening.plan], listening.what
         event = self.tables.get(listening.heard.event, ())
         captured, rest = plan.captured(), listening.heard.rest
-        steps = captured if isinstance(part, int) or part.role == "cancel" else {}
+        steps = captured if isinstance(part, int) or part.role in ("cancel", "take") else {}
         where = predicate(rest, event=event, steps=steps, user=self.attributes) if rest else None
         if isinstance(part, int):
             return core.Attain(listening.plan, part, where)
-        key = tuple(event.index(name) for name in plan.trigger.key)
+        key = tuple(map(event.index, plan.trigger.key if part.number != core.ANY_EVENT else ()))
         if part.role == "cancel":
             return core.Cancel(listening.plan, where, key)
         if part.role == "count":
             value = None if part.value is None else event.index(part.value)
             return core.Count(listening.plan, listening.plan, where, value, key, part.always)
         slots = list(captured)
-        capture = tuple((slots.index(step), tuple(map(event.index, captured[step]))) for step in part.steps)
+        kept = [(step, nth) for step in part.steps for nth in (0, *plan.takings(step))]
+        names = [slot_of(step, nth) if nth else step for step, nth in kept]
+        capture = tuple((slots.index(name), tuple(map(event.index, captured[name]))) for name in names)
         if part.role == "see":
             return core.See(listening.plan, where, capture, key)
         listener = core.Start if part.role == "start" else core.Take
-        return listener(listening.plan, where, capture, key, part.number)
+        return listener(listening.plan, where, capture, key, part.number, tuple(nth for _, nth in kept))
 
     def _changes(self) -> dict[int, tuple[core.Change, ...]]:
         changes: dict[int, list[core.Change]] = {}

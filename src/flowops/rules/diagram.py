@@ -119,11 +119,13 @@ def _event(chart: Chart, _trigger: core.EventTrigger) -> str:
     return _keyed(chart, start, said)
 
 
+MEANWHILE = {"ignore": "further ones are ignored", "restart": "a further one begins anew", "parallel": "each waits"}
+
+
 def _absence(chart: Chart, trigger: core.AbsenceTrigger) -> str:
     ((start, said),) = _all(chart, core.Start)
     event = chart.event(said)
-    meanwhile = {"ignore": "further ones are ignored", "restart": "a further one begins anew", "parallel": "each waits"}
-    wait = chart.wait(f"wait {show_duration(trigger.within)}{chart.key(start.key, said)}\n{meanwhile[trigger.repeat]}")
+    wait = chart.wait(f"wait {show_duration(trigger.within)}{chart.key(start.key, said)}\n{MEANWHILE[trigger.repeat]}")
     chart.arrow(event, wait)
     for _, other in _all(chart, core.Cancel):
         chart.lost(wait, "the wait ends, nothing is sent", other.what + _where(other))
@@ -176,6 +178,50 @@ def _every(chart: Chart, trigger: core.AllTrigger) -> str:
     return wait
 
 
+def _sequence(chart: Chart, trigger: core.SequenceTrigger) -> str:
+    takes = {take.part: (take, said) for take, said in _all(chart, core.Take)}
+    start, said = takes[0]
+    span, strict = show_duration(trigger.within), "\nno other event between" if trigger.strict else ""
+    rest = f"within {span} of the first{strict}{chart.key(start.key, said)}\n{MEANWHILE[trigger.repeat]}"
+    at = first = ""
+    quiet = ""
+    for number, step in enumerate(trigger.steps):
+        heard = [takes[part][1] for part in step.parts]
+        if step.kind == "without":
+            quiet = "" if step.within is None else f"none for {show_duration(step.within)}"
+            for each in heard:
+                chart.lost(at, "the sequence ends", " ".join(filter(None, [each.what, quiet])) + _where(each))
+            continue
+        node = chart.node(_step(step, heard), ("([", "])"))
+        if number:
+            chart.arrow(at, node)
+            at = node
+        else:
+            first, at = node, chart.wait(rest)
+            chart.arrow(first, at)
+    if trigger.unfinished:
+        chart.lost(at, "completed, nothing is sent", "")
+        at = chart.wait(f"not completed within {span}")
+        chart.arrow(first, at)
+    elif trigger.steps[-1].kind == "without":
+        wait = chart.wait(quiet)
+        chart.arrow(at, wait)
+        at = wait
+    return at
+
+
+def _step(step: core.SequenceStep, heard: Sequence[Said]) -> str:
+    """What a step takes, how often, and by when."""
+    word = "\nand " if step.kind == "all" else "\nor "
+    lines = [word.join(each.what + _where(each) for each in heard)]
+    if (step.least, step.most) != (1, 1):
+        most = "" if step.most is None or step.most == step.least else f" to {step.most}"
+        lines.append(f"{step.least}{most}{' or more' if step.most is None else ''} times")
+    if step.within is not None:
+        lines.append(f"within {show_duration(step.within)} of the step before")
+    return "\n".join(lines)
+
+
 Draw: TypeAlias = Callable[[Chart, Any], str]
 TRIGGERS: Mapping[type[core.Trigger], Draw] = {
     core.EventTrigger: _event,
@@ -184,6 +230,7 @@ TRIGGERS: Mapping[type[core.Trigger], Draw] = {
     core.InactivityTrigger: _inactivity,
     core.AnyTrigger: _any,
     core.AllTrigger: _every,
+    core.SequenceTrigger: _sequence,
 }
 """What draws each kind of trigger."""
 

@@ -332,6 +332,8 @@ def _cause(lines: Sequence[str], near: Sequence[int]) -> str:
             return "indent with spaces, not tabs"
         if re.search(r"\{[^}]*\s#", line):
             return "` #` begins a comment; quote the text that holds it"
+        if re.search(r"\{[^}]*\w\[\d+\]\.", line):
+            return "`[` begins a list inside { }; quote the filter"
         if re.search(r":\s+(['\"])[^'\"]*\1\s*[^\s,}\]#]", line):
             return "a value that begins with a quote ends with the next one; quote the whole value"
         if re.search(r":\s+[@`%]", line):

@@ -36,6 +36,8 @@ class Scope:
     now: bool = True
     zone: Zone = UTC
     """Of local times and dates: the plan's."""
+    times: Mapping[str, int | None] = field(default_factory=dict)
+    """How often those steps are taken at most, that are taken several times; None: without end."""
 
 
 class ExpressionError(Exception):
@@ -68,7 +70,7 @@ class Checked:
 
     @property
     def step_properties(self) -> frozenset[tuple[str, str]]:
-        """(step, property) of the earlier steps that it reads."""
+        """(step, property) of the earlier steps that it reads; a step as `slot_of` calls it."""
         return frozenset((ref.step, ref.name) for ref in refs(self.node) if ref.kind == "step")
 
     @property
@@ -96,6 +98,11 @@ class Checked:
         if isinstance(self.node, Logic) and self.node.op == "and":
             return tuple(part for arg in self.node.args for part in Checked(self.text, arg).conjuncts())
         return (self,)
+
+
+def slot_of(step: str, nth: int) -> str:
+    """What the nth taking of a step is called among `core.plan.Steps`."""
+    return f"{step}[{nth}]"
 
 
 def check(text: str, scope: Scope) -> Checked:
@@ -188,4 +195,5 @@ __all__ = [
     "check_condition",
     "expression",
     "predicate",
+    "slot_of",
 ]

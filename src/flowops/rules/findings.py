@@ -81,6 +81,7 @@ _REGISTER = (
         "longer than the plan lives",
         "What a trigger waits for falls due outside of the plan's dates, so no message is ever sent.",
     ),
+    Code("FO212", "error", "step that comes too late", "The `without` before it lasts as long as the step has time."),
     # Names that must lead somewhere
     Code("FO301", "error", "two plans with one id", "`plan:` is the id and must be unique in the project."),
     Code("FO302", "error", "undeclared event", "Events must be declared under `events:` in flowops.yaml."),
@@ -150,8 +151,8 @@ _REGISTER = (
     Code(
         "FO601",
         "warning",
-        "correlated `without` without `key`",
-        "While one wait is under way further starts are ignored, so the filter compares with the first event only.",
+        "correlated filter without `key`",
+        "While one is under way further first events are ignored, so the filter compares with the first one only.",
     ),
     Code(
         "FO602",
@@ -165,6 +166,7 @@ _REGISTER = (
         "sensitive attribute in a text",
         "What a message says is kept in the outcomes, where every analyst reads it.",
     ),
+    Code("FO604", "warning", "step or time that changes nothing", "The sequence does the same without it."),
 )
 
 CODES = {code.code: code for code in _REGISTER}

@@ -16,7 +16,7 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "audience": frozenset({"did", "did_not"}),
     "trigger": frozenset(
         {
-            "sequence", "schedule", "date_of", "strict", "unfinished", "yearly", "offset", "at",
+            "schedule", "date_of", "yearly", "offset", "at",
         }
     ),
     "step": frozenset(

@@ -17,7 +17,7 @@ from sqlglot import exp
 from flowops.core.time import local_micros, to_micros
 from flowops.rules import calls
 from flowops.rules import functions as run
-from flowops.rules.expressions import ExpressionError, Scope
+from flowops.rules.expressions import ExpressionError, Scope, slot_of
 from flowops.rules.nodes import NUMBER, TEXT, Call, Case, Const, Is, Logic, Node, Not, Ref, Strict, Type, wild
 from flowops.rules.syntax import start, tree_of
 from flowops.settings.guess import did_you_mean, one_of
@@ -146,9 +146,6 @@ class Reader:
         reader = self._READERS.get(kind)
         if reader is not None:
             return reader(self, tree, at)
-        if tree.find(exp.Bracket):
-            what = f"`{self._sql(tree)}`: an earlier taking of a step"
-            raise ExpressionError("filter-unsupported", f"{what} is not supported yet", at)
         what, hint = _REFUSED.get(kind, (f"`{tree.sql(dialect='duckdb')}`", None))
         raise ExpressionError("filter-unsupported", f"{what} is not supported in filters", at, hint)
 
@@ -183,6 +180,10 @@ class Reader:
                 return Ref("user", name, scope.user[name])
             hint = one_of(name, scope.user) if scope.user else "attributes are declared under `profile`"
             raise ExpressionError("filter-name", f"unknown attribute `user.{name}`", at, hint)
+        return self._of_step(step, name, at)
+
+    def _of_step(self, step: str, name: str, at: int) -> Ref:
+        scope = self.scope
         if step not in scope.steps:
             known = tuple(scope.steps) + (("user",) if scope.user else ())
             hint = one_of(step, known) if known else "no earlier step can be named here"
@@ -193,6 +194,31 @@ class Reader:
             hint = one_of(name, scope.steps[step])
             raise ExpressionError("filter-name", f"`{step}` has no property `{name}`", at, hint)
         return Ref("step", name, scope.steps[step][name], step)
+
+    def _taking(self, tree: exp.Expr, at: int) -> Node:
+        """`viewed[1].sku`: of the first taken."""
+        of, name = tree.this, tree.expression
+        if not (
+            isinstance(of, exp.Bracket)
+            and isinstance(of.this, exp.Column)
+            and not of.this.table
+            and isinstance(name, exp.Identifier)
+            and len(of.expressions) == 1
+        ):
+            raise ExpressionError("filter-unsupported", f"`{self._sql(tree)}` is not supported in filters", at)
+        ref = self._of_step(of.this.name, name.name, at)
+        index = of.expressions[0]
+        nth = int(index.this) + 1 if isinstance(index, exp.Literal) and not index.is_string else 0  # sqlglot's from 0
+        if nth < 1:
+            hint = f"`{ref.step}[1].{ref.name}` is of the first that was taken"
+            raise ExpressionError("filter-type", "takings are counted from 1", at, hint)
+        if ref.step not in self.scope.times:
+            hint = f"write `{ref.step}.{ref.name}`"
+            raise ExpressionError("filter-name", f"`{ref.step}` is taken once", at, hint)
+        most = self.scope.times[ref.step]
+        if most is not None and nth > most:
+            raise ExpressionError("filter-name", f"`{ref.step}` is taken {most} times at most", at)
+        return Ref("step", ref.name, ref.type, slot_of(ref.step, nth))
 
     def _hint(self, name: str, at: int) -> str | None:
         scope = self.scope
@@ -443,6 +469,7 @@ class Reader:
         exp.Escape: _escape,
         exp.Case: _case,
         exp.Cast: _cast,
+        exp.Dot: _taking,
         exp.Extract: _extract,
         exp.Anonymous: _call,
     }

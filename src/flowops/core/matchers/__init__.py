@@ -14,6 +14,7 @@ from flowops.core.matchers.combination import AllMatcher, AnyMatcher
 from flowops.core.matchers.counting import CountMatcher, count
 from flowops.core.matchers.event import EventMatcher
 from flowops.core.matchers.inactivity import InactivityMatcher, see
+from flowops.core.matchers.sequence import SequenceMatcher
 from flowops.core.plan import (
     AbsenceTrigger,
     AllTrigger,
@@ -22,6 +23,7 @@ from flowops.core.plan import (
     EventTrigger,
     InactivityTrigger,
     Plan,
+    SequenceTrigger,
     Trigger,
 )
 
@@ -34,6 +36,7 @@ MATCHERS: Mapping[type[Trigger], type[Matcher]] = {
     InactivityTrigger: InactivityMatcher,
     AnyTrigger: AnyMatcher,
     AllTrigger: AllMatcher,
+    SequenceTrigger: SequenceMatcher,
 }
 
 

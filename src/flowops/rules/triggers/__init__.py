@@ -20,6 +20,7 @@ from flowops.rules.triggers.combination import AllTrigger, AnyTrigger
 from flowops.rules.triggers.counting import COUNTS, CountTrigger
 from flowops.rules.triggers.event import EventTrigger
 from flowops.rules.triggers.inactivity import InactivityTrigger
+from flowops.rules.triggers.sequence import SequenceTrigger
 from flowops.settings.fields import refuse
 
 __all__ = ["CheckedTrigger", "Checker", "Heard", "Part", "Trigger"]
@@ -33,6 +34,7 @@ KINDS: Mapping[type[Kind], str] = {
     AnyTrigger: "<any>",
     AllTrigger: "<all>",
     ChangeTrigger: "<change>",
+    SequenceTrigger: "<sequence>",
 }
 """The kinds with their tags."""
 
@@ -42,7 +44,7 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Kind):
         return KINDS[type(value)]
     keys = set(value) if isinstance(value, document.Mapping) else set()
-    for key in ("all", "any", "inactive_for"):
+    for key in ("sequence", "all", "any", "inactive_for"):
         if key in keys:
             return f"<{key}>"
     if keys & {*CHANGES}:
@@ -66,7 +68,8 @@ Trigger: TypeAlias = Annotated[
         | Annotated[InactivityTrigger, Tag("<inactive_for>")]
         | Annotated[AnyTrigger, Tag("<any>")]
         | Annotated[AllTrigger, Tag("<all>")]
-        | Annotated[ChangeTrigger, Tag("<change>")],
+        | Annotated[ChangeTrigger, Tag("<change>")]
+        | Annotated[SequenceTrigger, Tag("<sequence>")],
         Discriminator(kind_of),
     ],
     BeforeValidator(_mapping),

@@ -79,6 +79,8 @@ class CheckedTrigger:
     model: Kind
     steps: dict[str, Mapping[str, Type]] = field(default_factory=dict)
     """The steps that have a name, in the order of `core.plan.Steps`, with the types of what they carry."""
+    times: dict[str, int | None] = field(default_factory=dict)
+    """How often those are taken at most, that are taken several times; None: without end."""
     parts: list[Part] = field(default_factory=list)
     until: Checked | None = None
     """Of a delay until a time that an event carries: that time."""
@@ -222,6 +224,8 @@ def _carried(checker: Checker, steps: Mapping[str, Mapping[str, Type]], text: st
     return Checked(text, Ref("step", name, type_, step))
 
 
-def scope_of(checker: Checker, steps: Mapping[str, Mapping[str, Type]]) -> Scope:
+def scope_of(
+    checker: Checker, steps: Mapping[str, Mapping[str, Type]], times: Mapping[str, int | None] | None = None
+) -> Scope:
     """What the filter of an event may name beside its own properties: earlier steps and the profile."""
-    return Scope({}, steps=dict(steps), user=checker.user, zone=checker.zone)
+    return Scope({}, steps=dict(steps), times=dict(times or {}), user=checker.user, zone=checker.zone)

@@ -7,9 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from flowops.core import plan as core
-from flowops.rules.expressions import Type
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
-from flowops.rules.triggers.events import Event, Events, name_step
+from flowops.rules.triggers.events import Event, Events, name_step, shared
 from flowops.settings.fields import Identifier, Wait
 from flowops.settings.shapes import says
 
@@ -34,12 +33,7 @@ class AnyTrigger(Kind):
             checker.step_name(("trigger", "as"), self.step)
             if self.step in checked.steps:
                 checker.document.report("FO309", ("trigger", "as"), f"two steps are called `{self.step}`")
-            checked.steps[self.step] = self._shared(checker)
-
-    def _shared(self, checker: Checker) -> dict[str, Type]:
-        """The properties that all of them have, of one type."""
-        first, *others = [checker.properties(event.event or "") for event in self.any]
-        return {name: type_ for name, type_ in first.items() if all(each.get(name) == type_ for each in others)}
+            checked.steps[self.step] = shared(checker, self.any)
 
     def build(self, delay: core.Delay) -> core.Trigger:
         """With its delay."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from flowops.rules.document import Loc
-from flowops.rules.expressions import Scope
+from flowops.rules.expressions import Scope, Type
 from flowops.rules.later import Place
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard
 from flowops.rules.triggers.change import Changes, hear_change
@@ -77,3 +77,9 @@ def name_step(checker: Checker, checked: CheckedTrigger, loc: Loc, event: Event)
         checker.document.report("FO309", place, what, hint="give one of them another name: `as: viewed`")
     checked.steps.setdefault(name, checker.properties(event.event or ""))
     return name
+
+
+def shared(checker: Checker, events: Sequence[Event]) -> dict[str, Type]:
+    """The properties that all of them have, of one type."""
+    first, *others = [checker.properties(event.event or "") for event in events]
+    return {name: type_ for name, type_ in first.items() if all(each.get(name) == type_ for each in others)}
