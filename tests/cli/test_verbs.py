@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from project import SIMPLE, flowops, refused, replay, write_project
 
-VERBS = ("init", "lint", "schema", "graph", "preview", "replay", "run", "report", "sql")
+VERBS = ("init", "new", "lint", "schema", "graph", "preview", "replay", "run", "report", "sql")
 HEAVY = ("bytewax", "duckdb", "pyarrow", "pydantic", "sqlglot", "yaml", "liquid", "orjson")
 
 
@@ -55,6 +55,7 @@ def test_without_a_verb_there_is_help() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("new",),
         ("lint",),
         ("schema",),
         ("graph", "unfinished-order"),

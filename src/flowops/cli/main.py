@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from flowops.cli import graph, init, lint, preview, replay, report, run, schema, sql
+from flowops.cli import graph, init, lint, new, preview, replay, report, run, schema, sql
 from flowops.errors import FlowopsError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 for name, verb in (
     ("init", init),
+    ("new", new),
     ("lint", lint),
     ("schema", schema),
     ("graph", graph),
