@@ -155,5 +155,20 @@ def test_wrong_use_says_what_to_try(shop: Path, arguments: tuple[str, ...], expe
     assert expected in refused(2, "preview", "thanks", "--project", shop, *arguments)
 
 
+def test_each_step_of_a_sequence_has_its_values(shop: Path) -> None:
+    """Also one that is taken several times, of which a filter names the first."""
+    (shop / "rules" / "steps.yaml").write_text(
+        "plan: steps\n"
+        "trigger:\n"
+        "  sequence:\n"
+        "    - {event: order, as: first, times: 2+}\n"
+        "    - {event: order, as: last, where: 'sku = first[1].sku'}\n"
+        "  within: 24h\n"
+        "send: {channel: sms, content: {body: '{{ first.sku }}, then {{ last.sku }} for {{ last.amount }}'}}\n"
+    )
+    said = flowops("preview", "steps", "--project", shop, "--event", "first.sku=A", "--event", "amount=7").stdout
+    assert "A, then [sku] for 7" in said
+
+
 def test_a_plan_that_is_not_there_is_guessed(shop: Path) -> None:
     assert "did you mean `thanks`?" in refused(2, "preview", "thank", "--project", shop)

@@ -123,6 +123,7 @@ class PlanChecker:
         self.goals(checked, steps)
         self.content(checked, steps)
         self.doubts.lifetime()
+        self.doubts.quiet()
         self.doubts.together(trigger.parts, checked.audience)
         return checked
 

@@ -8,9 +8,10 @@ from flowops.core.plan import SEGMENT
 from flowops.rules.check import ANY, CheckedPlan, segments_of
 from flowops.rules.compile import in_scope, used_attributes, used_properties
 from flowops.rules.document import Document, Loc
+from flowops.rules.doubts import NEVER_ENDS
 from flowops.rules.inputs import Inputs
 from flowops.rules.mapping import SourceLayout, events_of
-from flowops.rules.schema_project import Cap, ProjectFile, Scope
+from flowops.rules.schema_project import Cap, ProjectFile, Scope, never_ends
 from flowops.settings.guess import one_of
 
 _TOLD = {"receipts": ("dispatch_id", "receipt", "detail"), "segments": ("segment", "action")}
@@ -53,6 +54,8 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
         if channel.consent is not None:
             _attribute(project, document, (*loc, "consent", "opt_in"), channel.consent.opt_in, "boolean")
             _attribute(project, document, (*loc, "consent", "opt_out"), channel.consent.opt_out, "boolean")
+    if project.quiet is not None and never_ends(project.quiet):
+        document.report("FO212", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
     zones = [name for name, attribute in project.profile.items() if attribute.type == "zone"]
     if len(zones) > 1:
         what = f"`{zones[0]}` already is the user's own zone"

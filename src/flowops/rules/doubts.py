@@ -14,7 +14,7 @@ from flowops.rules.document import Document, Loc
 from flowops.rules.expressions import Checked
 from flowops.rules.reach import Never, never
 from flowops.rules.schema_plan import PlanFile
-from flowops.rules.schema_project import ProjectFile
+from flowops.rules.schema_project import ProjectFile, Quiet, never_ends
 from flowops.rules.templates import CheckedTemplate
 from flowops.rules.texts import (
     GSM,
@@ -29,6 +29,8 @@ from flowops.rules.texts import (
 )
 from flowops.rules.triggers import Part
 from flowops.settings.fields import show_duration
+
+NEVER_ENDS = "it is quiet at every hour of every day, so no message ever goes out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,11 @@ class Doubts:
             what = f"the plan lives for {show_duration(life)}, and {said} take{'' if len(parts) > 1 else 's'} as long"
             hint = "what falls due after the plan's end is not sent: wait less, or let the plan live longer"
             self.document.report("FO211", ("trigger", longest), what, hint=hint)
+
+    def quiet(self) -> None:
+        """Quiet hours of the plan's own that never end."""
+        if isinstance(self.plan.quiet, Quiet) and never_ends(self.plan.quiet):
+            self.document.report("FO212", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
 
     # Texts
 

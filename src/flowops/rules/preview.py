@@ -82,10 +82,11 @@ def preview(
     user = tuple(attributes.get(name) for name in project.attributes)
     steps: dict[str, dict[str, Any]] = {}
     for step, names in checked.captured().items():
-        known, declared = given.steps.get(step, {}), checked.trigger.steps[step]
+        own = step.partition("[")[0]  # of a taking: `viewed[2]`
+        known, declared = given.steps.get(own, {}), checked.trigger.steps[own]
         steps[step] = {name: known[name] if name in known else example.of(declared[name], name) for name in names}
     taken = tuple(tuple(values.values()) for values in steps.values())
-    arm, own = arm_of(plan.experiment, user_id) if user_id is not None else (None, None)
+    arm, drawn = arm_of(plan.experiment, user_id) if user_id is not None else (None, None)
     messages = []
     for variant, share in _shares(plan):
         fields, error = {}, None
@@ -111,8 +112,8 @@ def preview(
         address=address,
         messages=messages,
         values=shown,
-        losses=_losses(plan, user, taken, now, own) if not given.made_up else [],
-        arm=arm if own is None else own,
+        losses=_losses(plan, user, taken, now, drawn) if not given.made_up else [],
+        arm=arm if drawn is None else drawn,
     )
 
 

@@ -390,6 +390,11 @@ class Quiet(Model):
         return self
 
 
+def never_ends(quiet: Quiet) -> bool:
+    """Whether it is quiet at every hour of every day."""
+    return quiet.outside is None and (quiet.start, quiet.end) == (0, 1440) and len(set(quiet.days or range(7))) == 7
+
+
 class ProjectFile(Model):
     """All of flowops.yaml."""
 
