@@ -204,7 +204,7 @@ def sequences(draw: st.DrawFn, base: Micros) -> SequenceTrigger:
     for place in range(count):
         kinds = ["one", "one", "one", "any", "all", *(["without", "without"] if place else [])]
         kind = draw(st.sampled_from(kinds))
-        within = draw(st.sampled_from([None, None, UNIT, 2 * UNIT, 4 * UNIT])) if place else None
+        within = draw(st.sampled_from([None, None, *(n * UNIT for n in range(1, 6))])) if place else None
         size = 1 if kind == "one" else draw(st.integers(1, 2)) if kind == "without" else 2
         if kind == "without":
             steps.append(SequenceStep("without", tuple(range(unwanted, unwanted + size)), within=within))
@@ -225,26 +225,31 @@ def sequences(draw: st.DrawFn, base: Micros) -> SequenceTrigger:
         tuple(steps),
         draw(st.integers(2, 14)) * UNIT,
         draw(st.sampled_from(REPEATS)),
-        draw(st.sampled_from([False, False, False, False, True])),
+        draw(st.sampled_from([False] * 7 + [True])),
         draw(st.sampled_from([False, False, False, True])) and not waits,
         draw(delays(base)),
     )
 
 
 @st.composite
-def members_of(draw: st.DrawFn, trigger: SequenceTrigger, *, changing: bool) -> tuple[shop.On, ...]:
+def members_of(
+    draw: st.DrawFn, trigger: SequenceTrigger, *, changing: bool, names: tuple[str | None, ...] = (*shop.EVENTS, None)
+) -> tuple[shop.On, ...]:
     """Its events, which may speak of those before."""
     found: dict[int, shop.On] = {}
-    names = (*shop.EVENTS, *shop.EVENTS, None)
     taken = sum(len(step.parts) for step in trigger.steps if step.kind != "without")
     before = 0
     for step in trigger.steps:
         for part in step.parts:
-            on = shop.On(draw(st.sampled_from(names)), draw(st.sampled_from([None, None, None, shop.AtLeast(2)])))
-            on = draw(st.sampled_from([on, on, on, dataclass_replace(on, where=shop.CityIs("x"))]))
-            if changing and draw(st.booleans()):
+            on = shop.On(draw(st.sampled_from(names)))
+            other = draw(st.integers(0, 11))
+            if other == 0:
+                on = dataclass_replace(on, own=shop.AtLeast(2))
+            elif other == 1:
+                on = dataclass_replace(on, where=shop.CityIs("x"))
+            elif other < 6 and changing:
                 on = draw(changes)
-            if before and on.change is None and draw(st.sampled_from([False, False, True])):
+            if before and on.change is None and draw(st.integers(0, 5)) == 0:
                 slot = draw(st.integers(0, before - 1)) + draw(st.sampled_from([0, taken]))
                 on = dataclass_replace(on, where=shop.SkuOf(slot))
             found[part] = on
@@ -411,34 +416,36 @@ def counting_worlds(draw: st.DrawFn) -> World:
 def sequence_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
     """One user, who does a lot, and one or two sequences and little else; in disorder and repeated."""
     base = draw(st.sampled_from(BASES))
+    names = shop.EVENTS[: draw(st.sampled_from([1, 2, 2, 3, 3]))]
     planned = []
     for i in range(draw(st.sampled_from([1, 1, 1, 2]))):
         trigger = draw(sequences(base))
-        key = draw(st.sampled_from([(), (), (0,)]))
-        members = draw(members_of(trigger, changing=not key and draw(st.booleans())))
+        key = draw(st.sampled_from([(), (), (), (0,)]))
+        changing = not key and draw(st.sampled_from([False, False, True]))
+        members = draw(members_of(trigger, changing=changing, names=(*names, *names, *names, None)))
         planned.append(
             shop.Draft(
                 f"plan{i}",
                 trigger=trigger,
                 members=members,
                 key=key,
-                audience=draw(st.sampled_from([None, None, None, shop.CityIs("x")])),
+                audience=draw(st.sampled_from([None] * 9 + [shop.CityIs("x")])),
                 caps=tuple(draw(st.lists(caps(i + 1), max_size=1))),
                 aims=tuple(draw(st.lists(aims(), max_size=1))),
             )
         )
-    times = draw(st.lists(st.integers(0, 16), min_size=6, max_size=24))
+    times = draw(st.lists(st.integers(0, 16), min_size=8, max_size=24))
     rows = [
         shop.event(
             base + n * UNIT,
-            draw(st.sampled_from(shop.EVENTS)),
-            draw(st.sampled_from(SKUS)),
+            draw(st.sampled_from(names)),
+            draw(st.sampled_from(["A", "A", "A", "B", None])),
             draw(st.integers(1, 3)),
             id=f"e{i}",
         )
         for i, n in enumerate(sorted(times))
     ]
-    delays_ = st.sampled_from([0, 0, 0, 0, 0, UNIT, 3 * UNIT, 6 * UNIT])
+    delays_ = st.sampled_from([0, 0, 0, 0, UNIT, 3 * UNIT, 6 * UNIT])
     read = [(row, draw(delays_)) for row in rows]
     read += [(rows[n], draw(delays_)) for n in draw(st.lists(st.integers(0, 5), max_size=3))]  # S4
     instants = st.integers(0, 16).map(lambda n: base + n * UNIT)

@@ -53,7 +53,7 @@ def test_the_engine_says_what_the_model_says(world: strategies.World) -> None:
     both(world)
 
 
-@settings(max_examples=3 * settings().max_examples)
+@settings(max_examples=8 * settings().max_examples)
 @given(strategies.sequence_worlds())
 def test_sequences_are_as_the_model_has_them(world: strategies.World) -> None:
     """S14: all kinds of steps and options, in disorder."""

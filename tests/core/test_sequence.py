@@ -262,13 +262,24 @@ def test_when_it_runs_out_the_sequence_ends_and_another_may_begin() -> None:
 
 def test_when_the_within_of_a_step_that_may_be_left_out_runs_out_it_is_left_out() -> None:
     plan = seq(VIEW, step(ORDER, least=0, most=1, within="30m"), PAY)
-    assert fired(plan, v("10:00"), o("10:40"), p("11:00")) == [("11:00", "v 10:00", "p 11:00")]
+    assert fired(plan, v("10:00"), o("10:30"), p("11:00")) == [("11:00", "v 10:00", "p 11:00")]
+    assert fired(plan, v("10:00"), o("10:29"), p("11:00")) == [("11:00", "v 10:00", "o 10:29", "p 11:00")]
 
 
 def test_all_of_a_steps_times_come_within_its_own_time() -> None:
     plan = seq(VIEW, step(ORDER, least=2, most=2, within="30m"))
     assert fired(plan, v("10:00"), o("10:10"), o("10:29")) == [("10:29", "v 10:00", "o 10:10", "o 10:29")]
     assert fired(plan, v("10:00"), o("10:10"), o("10:30")) == []
+
+
+def test_a_steps_own_time_counts_from_the_step_before_it_whatever_came_earlier() -> None:
+    plan = seq(VIEW, ORDER, step(PAY, least=2, most=2, within="30m"))
+    begun = v("10:00"), o("11:00"), p("11:10")
+    assert fired(plan, *begun, p("11:29")) == [("11:29", "v 10:00", "o 11:00", "p 11:10", "p 11:29")]
+    assert fired(plan, *begun, p("11:30")) == []
+    plan = seq(VIEW, ORDER, step(PAY, least=1, most=None, within="30m"), VIEW)
+    rows = *begun, p("11:20"), p("11:30"), v("11:40")
+    assert fired(plan, *rows) == [("11:40", "v 10:00", "o 11:00", "p 11:10", "p 11:20", "v 11:40")]
 
 
 def test_strict_lets_no_other_event_of_the_user_come_between() -> None:
@@ -325,6 +336,30 @@ def test_restart_throws_it_away_once_the_first_step_is_done() -> None:
     assert fired(plan, v("10:00"), v("10:10"), v("10:20"), v("10:30"), o("10:40")) == [
         ("10:40", "v 10:20", "v 10:30", "o 10:40")
     ]
+
+
+def test_restart_waits_until_all_of_the_first_step_have_come() -> None:
+    plan = seq(step(VIEW, ORDER, every=True), PAY, repeat="restart")
+    assert fired(plan, v("10:00"), v("10:10"), o("10:20"), p("10:30")) == [("10:30", "v 10:00", "o 10:20", "p 10:30")]
+    assert fired(plan, v("10:00"), o("10:20"), v("10:25"), o("10:27"), p("10:30")) == [
+        ("10:30", "v 10:25", "o 10:27", "p 10:30")
+    ]
+
+
+def test_a_step_that_may_be_left_out_counts_as_done_for_the_without_after_it() -> None:
+    plan = seq(VIEW, step(ORDER, least=0, most=1), without(PAY), VIEW)
+    assert fired(plan, v("10:00"), p("10:10"), v("10:20"), v("10:30")) == [("10:30", "v 10:20", "v 10:30")]
+    assert fired(plan, v("10:00"), o("10:05"), p("10:10"), v("10:20")) == []
+
+
+def test_a_without_ends_it_also_by_an_event_that_the_step_before_could_take() -> None:
+    plan = seq(step(VIEW, least=1, most=None), without(replace(VIEW, own=AtLeast(2))), ORDER, repeat="parallel")
+    assert fired(plan, v("10:00"), v("10:10", n=2), o("10:20")) == [("10:20", "v 10:10", "o 10:20")]
+
+
+def test_restart_comes_before_what_the_first_step_could_still_take() -> None:
+    plan = seq(step(VIEW, least=1, most=None), ORDER, within="1h", repeat="restart")
+    assert fired(plan, v("10:00"), v("10:50"), o("11:30")) == [("11:30", "v 10:50", "o 11:30")]
 
 
 def test_restart_leaves_an_event_to_the_step_that_can_take_it() -> None:
@@ -393,7 +428,15 @@ def test_a_late_without_ends_what_it_would_have_ended_also_if_later_steps_have_c
     ]
     plan = seq(VIEW, without(PAY), ORDER, delay=span("1h"))
     assert fired(plan, v("10:00"), o("10:20"), v("10:40"), p("10:10")) == []
+    assert fired(plan, v("10:00"), o("10:20"), v("10:40"), p("10:20")) == [("10:20", "v 10:00", "o 10:20")]
     assert fired(plan, v("10:00"), o("10:20"), v("11:20"), p("10:10")) == [("10:20", "v 10:00", "o 10:20")]
+
+
+def test_a_late_event_at_the_deadline_is_too_late_for_a_without_at_the_end() -> None:
+    """S13."""
+    plan = seq(VIEW, without(PAY, within="1h"), delay=span("2h"))
+    assert fired(plan, v("10:00"), v("12:00"), p("11:00")) == [("11:00", "v 10:00"), ("13:00", "v 12:00")]
+    assert fired(plan, v("10:00"), v("12:00"), p("10:59")) == [("13:00", "v 12:00")]
 
 
 def test_a_late_completion_cancels_an_unfinished_that_waits_out_its_delay() -> None:
@@ -414,6 +457,8 @@ def test_a_repeated_event_is_taken_once() -> None:
     plan = seq(step(VIEW, least=2, most=2), ORDER)
     assert fired(plan, v("10:00"), p("10:30"), v("10:00"), o("10:40")) == []
     assert fired(plan, v("10:00"), v("10:00"), o("10:40")) == []
+    plan = seq(VIEW, ORDER, repeat="parallel")
+    assert fired(plan, v("10:00", id="v 1"), v("10:10", id="v 1"), o("10:40")) == [("10:40", "v 1", "o 10:40")]
 
 
 def test_one_users_skewed_clock_does_not_matter_to_another() -> None:

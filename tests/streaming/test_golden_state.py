@@ -16,14 +16,27 @@ from project import write_project
 from flowops.core import state
 from flowops.core.records import ENDED, Batch
 from flowops.core.shard import Shard
-from flowops.core.state import DELAY, HELD, WAIT, Frame, Instance, Sent, Tally, User, Window, decode_frame, encode_frame
+from flowops.core.state import (
+    DELAY,
+    HELD,
+    OPEN,
+    WAIT,
+    Frame,
+    Instance,
+    Sent,
+    Tally,
+    User,
+    Window,
+    decode_frame,
+    encode_frame,
+)
 from flowops.core.timers import NEVER
 from flowops.streaming.job import load_job
 from flowops.streaming.statelog import StateLog
 
 GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
 SHARD, GENERATION = 7, 3
-LENGTH = 987
+LENGTH = 1193
 
 FLOWOPS = """\
 flowops: 1
@@ -99,6 +112,20 @@ DELAYED = User(
 )
 BUYING = User(
     armed=T + 30 * MINUTE,
+    instances=(
+        Instance(
+            OPEN,
+            0,
+            T,
+            T + 9999 * MINUTE,
+            0,
+            0,
+            "A",
+            ("e5", "e6"),
+            (("A",), (None,)),
+            ([[0, 1, T, T, T], [1, 2, T + 1, T + 2, T + 2]], [1, 2]),
+        ),
+    ),
     windows=(
         Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t1", False, "a", (("A",),), ["e3", "e4"]),
         Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t2", True, None, (), []),

@@ -45,7 +45,7 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     key: str | None
     evidence: tuple[str, ...]
     steps: tuple[tuple[Any, ...], ...]  # as `plan.Steps`
-    progress: tuple[Any, ...] = ()  # its matcher's own notes: builtin types
+    progress: tuple[Any, ...] = ()  # its matcher's own notes; a tuple in it may come back as a list
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):

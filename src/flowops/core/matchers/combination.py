@@ -95,7 +95,7 @@ class AllMatcher(Matcher):
         instance.kind = DELAY
         instance.triggered_at = front
         instance.evidence = tuple(dict.fromkeys([came[1] for came in sorted(oldest, key=_time)]))
-        instance.steps = tuple([came[2] for came in oldest])
+        instance.steps = tuple([tuple(came[2]) for came in oldest])
         instance.progress = ()
         return True
 

@@ -54,7 +54,7 @@ class _Step:
 class SequenceMatcher(Matcher):
     """Begins with an event of the first step; fires on the one that completes the last, or once the wait is over."""
 
-    __slots__ = ("_ends", "_repeat", "_step_of", "_steps", "_strict", "_unfinished", "_within")
+    __slots__ = ("_bars", "_ends", "_repeat", "_step_of", "_steps", "_strict", "_unfinished", "_within")
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
@@ -64,6 +64,7 @@ class SequenceMatcher(Matcher):
         self._strict = trigger.strict
         self._unfinished = trigger.unfinished
         self._steps, self._ends = _table(trigger)
+        self._bars = any(step.bars for step in self._steps)
         self._step_of = {part: number for number, step in enumerate(self._steps) for part in step.parts}
 
     def begin(
@@ -111,8 +112,6 @@ class SequenceMatcher(Matcher):
             own = heard and instance.key == key
             if not own and not strict:
                 continue
-            marks: tuple[Mark, ...] = instance.progress[0]
-            current = marks[-1]
             met = [
                 take
                 for take in takes
@@ -120,21 +119,24 @@ class SequenceMatcher(Matcher):
                 and take.part != ANY_EVENT
                 and (take.where is None or take.where(values, instance.steps, profile, ts, None))
             ]
-            has_fired = instance.kind == DELAY
-            taken = -1
-            if met and ts >= current[4] and (self._unfinished or not has_fired):
-                taken = self._goes_to(instance, current, met, ts)
-            if taken > current[0] or (taken >= 0 and not self._barred(marks, met, ts)):
+            if not met and not strict:
+                continue
+            marks: tuple[Mark, ...] = instance.progress[0]
+            current = marks[-1]
+            taken = self._goes_to(instance, current, met, ts)
+            if taken <= current[0] and (
+                self._barred(marks, met, ts) or (taken < 0 and strict and self._broken(instance, marks, ts))
+            ):
+                gone.append(instance)
+            elif taken >= 0:
+                used = used or taken == 0 or self._repeat != "parallel"
                 before = instance.kind, instance.due, instance.triggered_at
                 self._take(instance, taken, met, ts, event_id, values)
-                used = used or taken == 0 or self._repeat != "parallel"
                 if instance.kind == DELAY:
                     gone.append(instance)
                     fired.append(instance)
-                elif has_fired:  # as unfinished, which it still is
+                elif before[0] == DELAY:  # it has fired as unfinished, which it still is
                     instance.kind, instance.due, instance.triggered_at = before
-            elif self._barred(marks, met, ts) or (strict and self._broken(instance, marks, ts)):
-                gone.append(instance)
         if gone:
             user.instances = tuple([other for other in user.instances if other not in gone])
         return () if self._unfinished else fired, used
@@ -150,10 +152,10 @@ class SequenceMatcher(Matcher):
     def _goes_to(self, instance: Instance, current: Mark, met: Sequence[Take], ts: Micros) -> int:
         """The step that takes the event: of those that may, the latest; -1: none."""
         number, times, _, done, last = current
-        if ts >= instance.since + self._within:
+        if not last <= ts < instance.since + self._within or (instance.kind == DELAY and not self._unfinished):
             return -1
         step = self._steps[number]
-        fits = {self._step_of.get(take.part, -1) for take in met}
+        fits = [self._step_of.get(take.part, -1) for take in met]
         if done != NEVER:
             for place, later in enumerate(step.reach):
                 if later in fits and last + step.wait[place] <= ts < last + self._steps[later].within:
@@ -219,7 +221,7 @@ class SequenceMatcher(Matcher):
 
     def _barred(self, marks: Sequence[Mark], met: Sequence[Take], ts: Micros) -> bool:
         """Whether a `without` ends it: one that held when the event happened, which may be long ago if it is late."""
-        if not met:
+        if not self._bars:
             return False
         parts = {take.part for take in met}
         for number, _, _, done, last, closed in _stays(marks):
