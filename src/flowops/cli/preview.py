@@ -39,7 +39,8 @@ def command(
 ) -> None:
     """Show each message of a plan as its channel would, for a real profile or a made-up one.
 
-    A user's profile is read from the files of the profiles and segments sources. Missing values, and what stands in for
+    A user's profile is read from the files of the profiles and segments sources; of those that are streams, from the
+    state of a run in this project. Missing values, and what stands in for
     them, are listed below the messages.
     """
     from flowops.cli.plans import plan_of
@@ -49,6 +50,8 @@ def command(
     compiled, found = plan_of(project, plan)
     now = time.time_ns() // 1000
     person = None if user is None else look_up(compiled.folder, compiled.project.sources, user)
+    if person is not None and user is not None and person.not_read:
+        _ask_engine(compiled, person, user)
     given = _given(compiled, person, profile or [], event or [], now)
     channel = compiled.file.channels[found.step.channel.name]
     shown = preview(
@@ -70,6 +73,22 @@ def command(
         sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=2) + "\n")
     else:
         _print(shown, user, person, made_up=given.made_up)
+
+
+def _ask_engine(compiled: Compiled, person: Person, user: str) -> None:
+    """What a run here knows by sources that are no files. What files say goes over it: it may be newer."""
+    from flowops.errors import StateError
+    from flowops.streaming.known import profile_of
+
+    try:
+        known = profile_of(compiled.config.state, compiled.project, compiled.config.files, user)
+    except (StateError, ValueError) as error:
+        person.notes.append(f"what the engine knows cannot be read: {error}")
+        return
+    if known is not None:
+        person.attributes = known | person.attributes
+        person.found_in.append("the engine's state")
+        person.not_read = []
 
 
 def _given(compiled: Compiled, person: Person | None, profile: list[str], event: list[str], now: int) -> Given:
@@ -114,35 +133,32 @@ def _print(shown: Preview, user: str | None, person: Person | None, *, made_up: 
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(escape(text), style=style, soft_wrap=True)
+
     whose = "a made-up profile" if made_up else "the given profile" if user is None else f"user {user}"
-    console.print(escape(f"{shown.plan} {shown.version}, on {shown.channel} ({shown.kind}), for {whose}"))
-    if person is not None and not person.found_in:
-        console.print(
-            escape(f"no file has a profile of {user}: every attribute that was not given is missing"), style="yellow"
-        )
-    if person is not None and person.not_read:
-        console.print(
-            escape(f"not read, being no files: {', '.join(person.not_read)}; say --profile NAME=VALUE"), style="yellow"
-        )
+    say(f"{shown.plan} {shown.version}, on {shown.channel} ({shown.kind}), for {whose}")
+    if person is not None:
+        if not person.found_in:
+            say(f"no profile of {user} was found: every attribute that was not given is missing", "yellow")
+        if person.not_read:
+            say(f"not read, being no files: {', '.join(person.not_read)}; say --profile NAME=VALUE", "yellow")
+        for note in person.notes:
+            say(note, "yellow")
     for reason, detail in shown.losses:
-        console.print(escape(f"nothing would be sent: {reason}, {detail}"), style="yellow")
+        say(f"nothing would be sent: {reason}, {detail}", "yellow")
     for message in shown.messages:
-        _panel(
-            console,
-            shown,
-            message,
-            own=user is not None and message.variant is not None and message.variant == shown.arm,
-        )
+        own = user is not None and message.variant is not None and message.variant == shown.arm
+        _panel(console, shown, message, own=own)
     if user is not None and shown.arm == "holdout":
-        console.print("this user is held out and gets none of them", style="yellow")
+        say("this user is held out and gets none of them", "yellow")
     if shown.address is not None:
-        console.print(escape(f"to  {shown.address or 'missing'}"))
+        say(f"to  {shown.address or 'missing'}")
     width = max((len(value.name) for value in shown.values), default=0)
     for value in shown.values:
-        console.print(
-            escape(f"{value.name:<{width}}  {_value(value)}"), style=None if value.shown is not None else "yellow"
-        )
+        say(f"{value.name:<{width}}  {_value(value)}", None if value.shown is not None else "yellow")
 
 
 def _value(value: Any) -> str:

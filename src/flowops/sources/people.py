@@ -24,6 +24,8 @@ class Person:
     found_in: list[str] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
     """Sources that are no files, and so were not looked at."""
+    notes: list[str] = field(default_factory=list)
+    """What else is to be told of the search."""
 
 
 def look_up(folder: Path, sources: Iterable[Source], user_id: str) -> Person:
