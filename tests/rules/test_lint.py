@@ -7,6 +7,7 @@ findings that are expected of it. `python tests/rules/test_lint.py` writes the e
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def test_every_code_has_a_bad_example() -> None:
 def test_a_project_runs_unless_it_has_an_error(example: Path, tmp_path: Path) -> None:
     loaded = load_project(unfold(example, tmp_path))
     assert (loaded.project is None) == any(finding.severity == "error" for finding in loaded.findings)
+
+
+def test_no_code_means_two_things() -> None:
+    codes = re.findall(r"^\| (FO\d+) \|", document_codes(), re.MULTILINE)
+    assert sorted(codes) == sorted(set(codes)) == sorted(CODES)
 
 
 def test_the_base_has_no_findings() -> None:

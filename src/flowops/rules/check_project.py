@@ -55,7 +55,7 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
             _attribute(project, document, (*loc, "consent", "opt_in"), channel.consent.opt_in, "boolean")
             _attribute(project, document, (*loc, "consent", "opt_out"), channel.consent.opt_out, "boolean")
     if project.quiet is not None and never_ends(project.quiet):
-        document.report("FO212", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
+        document.report("FO215", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
     zones = [name for name, attribute in project.profile.items() if attribute.type == "zone"]
     if len(zones) > 1:
         what = f"`{zones[0]}` already is the user's own zone"

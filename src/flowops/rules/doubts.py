@@ -122,7 +122,7 @@ class Doubts:
     def quiet(self) -> None:
         """Quiet hours of the plan's own that never end."""
         if isinstance(self.plan.quiet, Quiet) and never_ends(self.plan.quiet):
-            self.document.report("FO212", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
+            self.document.report("FO215", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
 
     # Texts
 

@@ -82,7 +82,7 @@ _REGISTER = (
         "What a trigger waits for falls due outside of the plan's dates, so no message is ever sent.",
     ),
     Code("FO212", "error", "step that comes too late", "The `without` before it lasts as long as the step has time."),
-    Code("FO212", "error", "quiet without end", "It is quiet at every hour of every day, so no message ever goes out."),
+    Code("FO215", "error", "quiet without end", "It is quiet at every hour of every day, so no message ever goes out."),
     # Names that must lead somewhere
     Code("FO301", "error", "two plans with one id", "`plan:` is the id and must be unique in the project."),
     Code("FO302", "error", "undeclared event", "Events must be declared under `events:` in flowops.yaml."),
