@@ -46,6 +46,7 @@ _TUNED: dict[str, Any] = {
     "queued.min.messages": 50_000,
     "queued.max.messages.kbytes": 32 * 1024,
     "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 10,
     "reconnect.backoff.max.ms": 1_000,
 }
 """What `options` may say otherwise."""

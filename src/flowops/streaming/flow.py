@@ -35,7 +35,16 @@ def dataflow(
     project = job.project
     heard = with_journal(project, state.journal) if job.networked else project
     inputs = Inputs(heard, settings.folder, job.config.connections, follow=settings.follow, bounds=state.bounds)
-    readers = Readers(inputs, state, stopping, until=settings.until, meter=meter, durable=settings.durable)
+    shared_epoch = settings.epoch_interval.total_seconds() if settings.processes > 1 else None
+    readers = Readers(
+        inputs,
+        state,
+        stopping,
+        until=settings.until,
+        meter=meter,
+        durable=settings.durable,
+        shared_epoch=shared_epoch,
+    )
     channels = [CHANNELS[job.config.channels[channel.name].type] for channel in project.channels]
     shards = ShardSteps(
         project, state.shards, state.pace, channels, meter, networked=bool(job.networked), durable=settings.durable

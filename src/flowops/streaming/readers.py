@@ -21,6 +21,7 @@ from flowops.core.records import ENDED, NO_WATERMARK, SHARDS, Batch, Chunk, Dead
 from flowops.sources import Partition
 from flowops.streaming.clock import Clock, Move
 from flowops.streaming.clock import Place as ClockPlace
+from flowops.streaming.epochs import EpochEnd, Turns
 from flowops.streaming.failures import noted
 from flowops.streaming.inputs import Inputs, PartitionSpec
 from flowops.streaming.metrics import NO_MORE, RECORDS_READ, UNREACHABLE, Meter, Progress
@@ -77,10 +78,14 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
         until: Micros | None = None,
         meter: Meter | None = None,
         durable: bool = False,
+        shared_epoch: float | None = None,
     ) -> None:
+        """`shared_epoch`: the seconds of an epoch, where several workers close it together."""
         self._inputs = inputs
         self._state = state
         self._durable = durable
+        self._turns = Turns()
+        self._shared_epoch = shared_epoch
         self._stopping = stopping
         self._until = until
         self._meter = meter
@@ -97,7 +102,10 @@ class Readers(FixedPartitionedSource[tuple[str, Batch], ReaderState]):
         announced = announced and not self._inputs.follow  # files may have been added meanwhile
         clock = Clock(self._state.clock, number, place, durable=self._durable)
         pace = Pace(self._state.pace)
-        reader = _Reader(number, self._inputs, pace, clock, again, self._stopping, self._until, announced, self._meter)
+        end = None if self._shared_epoch is None else EpochEnd(self._turns, self._shared_epoch)
+        reader = _Reader(
+            number, self._inputs, pace, clock, again, self._stopping, self._until, announced, self._meter, end
+        )
         added = []
         for spec in self._inputs.of_reader(number):
             if spec.key in known or not (known and self._inputs.was_added(spec)):
@@ -123,8 +131,10 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         until: Micros | None,
         announced: bool,
         meter: Meter | None,
+        epoch_end: EpochEnd | None,
     ) -> None:
         self._meter = meter
+        self._epoch_end = epoch_end
         self._number = number
         self._inputs = inputs
         self._lanes: list[_Lane] = []
@@ -135,7 +145,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         self._sent = 0
         self._ahead: list[tuple[Micros, float]] = []  # a heap: watermark, and how much of a batch was read up to it
         self._weight = 0.0  # of these together
-        self._awake: datetime | None = None
+        self._awake = 0.0  # the monotonic clock before which there is nothing to do
         self._greeted = False
         self._clock = clock
         self._again: dict[str, deque[tuple[int, Micros]]] = {}  # by partition, moves that are to be made anew
@@ -168,9 +178,15 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """A chunk of the partition that is furthest behind, for all shards; empty when it is not this reader's turn."""
+        if self._epoch_end is None:
+            return self._next()
+        with self._epoch_end.turn(self._number):
+            return self._next()
+
+    def _next(self) -> list[tuple[str, Batch]]:
         if self._announced or self._stopping():
             raise StopIteration
-        self._awake = None
+        self._awake = 0.0
         if self._pace.awaits_writers():  # the runtime builds a writer for the first that comes to it: a beat, of this
             if self._greeted:
                 return self._nap(_NAP)
@@ -281,7 +297,9 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
 
     def next_awake(self) -> datetime | None:
         """Soon, when it is not this reader's turn; at once, otherwise."""
-        return self._awake
+        awake = self._awake if self._epoch_end is None else self._epoch_end.put_off(self._awake)
+        now = time.monotonic()
+        return datetime.now(UTC) + timedelta(seconds=awake - now) if awake > now else None
 
     def snapshot(self) -> ReaderState:
         """The positions of all partitions.
@@ -303,6 +321,8 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         if self._meter is not None:
             self._measure(self._meter)
         again = [(key, *move) for key, moves in self._again.items() for move in moves]
+        if self._epoch_end is not None:
+            self._epoch_end.saved()
         return self._announced, dict(self._saved), self._clock.save(), again
 
     def _add_new(self) -> None:
@@ -366,7 +386,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         return began
 
     def _nap(self, seconds: float) -> list[tuple[str, Batch]]:
-        self._awake = datetime.now(UTC) + timedelta(seconds=min(max(seconds, 0.001), _LONGEST_NAP))
+        self._awake = time.monotonic() + min(max(seconds, 0.001), _LONGEST_NAP)
         return []
 
     def report(self, watermark: Micros | None = None, highest: Micros = NO_WATERMARK) -> None:
