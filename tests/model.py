@@ -59,7 +59,10 @@ from flowops.core.time import DAY, MINUTE, Zone, period
 from flowops.errors import ContentError
 
 EVIDENCE = 1000
-"""S15: so many events of a member are kept, the last ones."""
+"""S15: so many events of a member are kept, the last ones. S14: so many of a sequence, and the last one."""
+
+UNDER_WAY = 1000
+"""S14: so many sequences of one user and key run in parallel."""
 
 
 class Partition(NamedTuple):
@@ -647,7 +650,7 @@ class User:
         if any(happening.identity == one.evidence[0] for one in others):  # S4
             return
         running = [one for one in others if one.kind != "delay"]
-        if trigger.repeat == "ignore" and running:
+        if (trigger.repeat == "ignore" and running) or len(running) >= UNDER_WAY:
             return
         if trigger.repeat == "restart":
             if any(not is_done(one, trigger, 0) for one in running):

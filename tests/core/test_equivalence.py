@@ -40,6 +40,8 @@ def impatient() -> Iterator[None]:
         patch.setattr(shard, "OPEN_USERS", 0)
         for limited in (combination, sequence, model):
             patch.setattr(limited, "EVIDENCE", 3)
+        for limited in (sequence, model):
+            patch.setattr(limited, "UNDER_WAY", 4)
         yield
 
 

@@ -270,6 +270,8 @@ def test_all_of_a_steps_times_come_within_its_own_time() -> None:
     plan = seq(VIEW, step(ORDER, least=2, most=2, within="30m"))
     assert fired(plan, v("10:00"), o("10:10"), o("10:29")) == [("10:29", "v 10:00", "o 10:10", "o 10:29")]
     assert fired(plan, v("10:00"), o("10:10"), o("10:30")) == []
+    again = v("10:30"), o("10:35"), o("10:40")
+    assert fired(plan, v("10:00"), o("10:10"), *again) == [("10:40", "v 10:30", "o 10:35", "o 10:40")]
 
 
 def test_a_steps_own_time_counts_from_the_step_before_it_whatever_came_earlier() -> None:
@@ -382,6 +384,17 @@ def test_parallel_opens_none_for_an_event_that_another_takes_in_its_first_step()
     assert fired(plan, *rows) == [
         ("10:40", "v 10:00", "v 10:10", "o 10:40"),
         ("10:40", "v 10:20", "v 10:30", "o 10:40"),
+    ]
+
+
+def test_a_thousand_run_in_parallel_and_a_further_one_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "UNDER_WAY", 2)
+    monkeypatch.setattr("model.UNDER_WAY", 2)
+    plan = seq(VIEW, ORDER, repeat="parallel")
+    assert fired(plan, v("10:00"), v("10:10"), v("10:20"), o("10:30"), v("10:40"), o("10:50")) == [
+        ("10:30", "v 10:00", "o 10:30"),
+        ("10:30", "v 10:10", "o 10:30"),
+        ("10:50", "v 10:40", "o 10:50"),
     ]
 
 

@@ -430,7 +430,7 @@ class Shard:
             user.entries = (*others, (plan.index, instance.key, now))
         if verdict.stage == HELD:
             held = msgspec.structs.replace(
-                instance, kind=KINDS.index("held"), due=verdict.until, attempt=instance.attempt + 1
+                instance, kind=KINDS.index("held"), due=verdict.until, attempt=instance.attempt + 1, progress=()
             )
             user.instances = (*user.instances, held)
             return

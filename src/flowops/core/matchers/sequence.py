@@ -17,6 +17,9 @@ from flowops.core.records import Micros, Record, Values
 from flowops.core.state import DELAY, HELD, OPEN, WAIT, Instance, User
 from flowops.core.timers import NEVER
 
+UNDER_WAY = 1000
+"""So many of one user and key are under way in parallel at most."""
+
 Mark: TypeAlias = tuple[int, int, Micros, Micros, Micros]
 """(step, times, first, done, last) of a step that was taken: how often, and when for the first time, for the one that
 made it done (`NEVER` before that), and for the last."""
@@ -73,16 +76,22 @@ class SequenceMatcher(Matcher):
         """The instance that this event begins, unless one under way stands in its way (`repeat`)."""
         index = self.plan.index
         thrown: list[Instance] = []
+        parallel = 0
         for other in user.instances:
             if other.plan != index or other.key != key or other.kind == HELD:
                 continue
             if event_id == other.evidence[0]:
                 return None
-            if other.kind == DELAY or self._repeat == "parallel":
+            if other.kind == DELAY:
+                continue
+            if self._repeat == "parallel":
+                parallel += 1
                 continue
             if self._repeat == "ignore" or other.progress[0][0][3] == NEVER:
                 return None
             thrown.append(other)
+        if parallel >= UNDER_WAY:
+            return None
         if thrown:
             user.instances = tuple([other for other in user.instances if other not in thrown])
         blank: Progress = ((), (0,) * len(self._step_of))
