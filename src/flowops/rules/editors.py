@@ -7,6 +7,7 @@ somewhere, ranges, keys that exclude each other) `flowops lint` says.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,17 @@ def modeline(kind: str, way: str) -> str:
     return f"# yaml-language-server: $schema={way}{FOLDER}/{kind}.json"
 
 
+_RULE = re.compile(r"(S\d+\w?(, )?)+\.")  # where a model's docstring only names its rule of docs/semantics.md
+
+
 def _tidy(schema: Any) -> Any:
     """Without what pydantic adds for programs: titles, defaults (in units of ours), null, and what nothing can be."""
     if not isinstance(schema, dict):
         return schema
     kept = {key: value for key, value in schema.items() if key not in ("title", "default", "discriminator")}
     kept.pop("propertyNames", None)
+    if _RULE.fullmatch(str(kept.get("description"))):
+        del kept["description"]
     if "patternProperties" in kept:  # of names: that they are some, lint says in words
         (kept["additionalProperties"],) = kept.pop("patternProperties").values()
     for key in ("properties", "$defs"):
