@@ -22,6 +22,7 @@ ANY_WORLD = st.one_of(
     strategies.answered_worlds(open_ended=True),
     strategies.many_answers(open_ended=True),
     strategies.counting_worlds(),
+    strategies.sequence_worlds(open_ended=True),
 )
 
 
