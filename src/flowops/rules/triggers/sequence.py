@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
@@ -186,6 +186,7 @@ class SequenceTrigger(Kind):
         if self.strict:
             every = Heard("any", (), ())
             checked.parts.append(Part(every, ("trigger", "strict"), "take", core.ANY_EVENT))
+        self._correlation(checker, checked.parts)
         _Order(self, checker).check()
 
     def _taken(
@@ -205,7 +206,6 @@ class SequenceTrigger(Kind):
             key = "any" if isinstance(step, AnyStep) else "all"
             at = loc if isinstance(step, EventStep) else (*loc, key, place)
             heard = event.hear(checker, at, scope, checked.key)
-            self._correlation(checker, at, heard)
             name = name_step(checker, checked, at, event)
             names.append(name)
             kept = (name, step.step) if isinstance(step, AnyStep) and step.step is not None else (name,)
@@ -228,16 +228,16 @@ class SequenceTrigger(Kind):
         for place, (event, number) in enumerate(zip(step.without, numbers, strict=True)):
             at = (*loc, "without", place)
             heard = event.hear(checker, at, scope, checked.key)
-            self._correlation(checker, at, heard)
             checked.parts.append(Part(heard, at, "take", number))
 
-    def _correlation(self, checker: Checker, loc: Loc, heard: Heard) -> None:
-        """Ask for a key where a filter compares with an earlier step (S17a)."""
-        if self.key or self.repeat != "ignore" or not any(part.step_properties for part in heard.rest):
-            return
-        what = "the filter compares with an earlier step, and there is no `key`"
-        hint = "`key:` of a property that all events have makes each its own; or say `repeat:`"
-        checker.document.report("FO601", (*loc, "where"), what, hint=hint)
+    def _correlation(self, checker: Checker, parts: Sequence[Part]) -> None:
+        """Ask for a key where a filter compares with an earlier step (S17a); once is enough."""
+        compares = (part for part in parts if any(each.step_properties for each in part.heard.rest))
+        first = next(compares, None)
+        if first is not None and not self.key and self.repeat == "ignore":
+            what = "the filter compares with an earlier step, and there is no `key`"
+            hint = "`key:` of a property that all events have makes each its own; or say `repeat:`"
+            checker.document.report("FO601", (*first.loc, "where"), what, hint=hint)
 
     def _numbered(self) -> Iterator[tuple[EventStep | AnyStep | AllStep | WithoutStep, list[int]]]:
         """The steps with the numbers of their events: first those that are taken, then those of `without`."""
