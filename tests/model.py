@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -29,11 +30,13 @@ from flowops.core.plan import (
     Count,
     Counter,
     CountTrigger,
+    DateTrigger,
     Goal,
     InactivityTrigger,
     Plan,
     Project,
     Quiet,
+    ScheduleTrigger,
     See,
     SequenceStep,
     SequenceTrigger,
@@ -55,7 +58,7 @@ from flowops.core.records import (
     Values,
     shard_of,
 )
-from flowops.core.time import DAY, MINUTE, Zone, period
+from flowops.core.time import DAY, MINUTE, Zone, isoformat, period
 from flowops.errors import ContentError
 
 EVIDENCE = 1000
@@ -63,6 +66,9 @@ EVIDENCE = 1000
 
 UNDER_WAY = 1000
 """S14: so many sequences of one user and key run in parallel."""
+
+
+EPOCH = date(1970, 1, 1)
 
 
 class Partition(NamedTuple):
@@ -113,7 +119,7 @@ def expected(project: Project, partitions: Sequence[Partition], until: Micros | 
     landed = [receipt_row(h) for h in receipts if h.at < records_before]
     whole = Outcome([], [], [late for one in partitions for late in late_records(one)], [], 0, [], landed)
     for user_id in sorted({h.row.user_id for h in happenings if h.row.user_id}):
-        user = User(project, user_id)
+        user = User(project, user_id, origin(partitions, timers_up_to))
         own = [h for h in happenings if h.row.user_id == user_id or h in receipts]  # whose a receipt is, its id says
         user.live(own, records_before, timers_up_to)
         whole.decisions.extend(opening.decision for opening in user.decided)
@@ -131,6 +137,12 @@ def own_watermark(partition: Partition, position: int) -> Micros:
     """S6: a partition's watermark when the row at `position` is read: the highest time before it, less the bound."""
     before = [row.ts for row in partition.rows[:position] if row is not None]
     return max(before) - partition.source.out_of_orderness if before else NO_WATERMARK
+
+
+def origin(partitions: Sequence[Partition], timers_up_to: Micros) -> Micros:
+    """S18: time begins with the first record of the first partition to have one; without any, where it ends."""
+    timed = [[row.ts for row in one.rows if row is not None and row.ts > BEFORE_ALL] for one in partitions]
+    return min([times[0] for times in timed if times], default=timers_up_to if timers_up_to > BEFORE_ALL else ENDED)
 
 
 def places(index: int, partition: Partition) -> Iterator[Happening]:
@@ -325,6 +337,7 @@ class User:
 
     project: Project
     user_id: str
+    origin: Micros
     handled: list[Happening] = field(default_factory=list)
     started: list[Instance] = field(default_factory=list)
     under_way: list[Instance] = field(default_factory=list)
@@ -333,6 +346,8 @@ class User:
     goals: list[GoalEvent] = field(default_factory=list)
     withdrawn: list[tuple[Channel, Micros]] = field(default_factory=list)
     countings: dict[tuple[int, str | None], Counting] = field(default_factory=dict)
+    occurred: dict[int, Micros] = field(default_factory=dict)  # by scheduled plan: its last occurrence
+    came: dict[int, int] = field(default_factory=dict)  # by plan with a date: the day of the last that came
     outside_audience: int = 0
     waited: int = 0
 
@@ -341,7 +356,11 @@ class User:
         coming = [h for h in happenings if h.at < records_before]
         while True:
             now = coming[0].at if coming else ENDED
-            timer = min(self.under_way, key=attrgetter("due", "plan.index", "since", "number"), default=None)
+            scheduled = min(self.occurrences(), default=(ENDED, 0))
+            if scheduled[0] <= min(timers_up_to, now, *(one.due for one in self.timers())):
+                self.occur(*scheduled)
+                continue
+            timer = min(self.timers(), key=attrgetter("due", "plan.index", "since", "number"), default=None)
             silent = min(
                 (one for one in self.decided if one.undelivered_at), key=attrgetter("undelivered_at"), default=None
             )
@@ -353,6 +372,66 @@ class User:
                 self.handle(coming.pop(0))
             else:
                 return
+
+    # The calendar
+
+    def occurrences(self) -> Iterator[tuple[Micros, int]]:
+        """S18: when each schedule occurs next."""
+        for plan in self.project.plans:
+            if isinstance(plan.trigger, ScheduleTrigger) and self.origin < ENDED:
+                at = plan.trigger.after(self.occurred.get(plan.index, self.origin - 1))
+                if at is not None:
+                    yield at, plan.index
+
+    def occur(self, at: Micros, index: int) -> None:
+        """S18: the audience is asked at that instant, before anything that is due then."""
+        plan = self.project.plans[index]
+        self.occurred[index] = at
+        if plan.starts_at <= at < plan.ends_at and (
+            not plan.audience or plan.audience((), (), self.profile(), at, None)
+        ):
+            begun = self.instance(plan, None, at, (), plan.blank)
+            begun.kind = "wait"
+            self.under_way.append(begun)
+
+    def timers(self) -> Iterator[Instance]:
+        """What is due at some time: what is under way, and the dates of the profile."""
+        yield from self.under_way
+        if self.origin == ENDED:
+            return
+        now = max([self.origin - 1, *(h.at for h in self.handled)])
+        for plan in self.project.plans:
+            if isinstance(plan.trigger, DateTrigger):
+                for day, at in self.dates(plan, plan.trigger):
+                    if at > now and day > self.came.get(plan.index, NO_WATERMARK):
+                        since = self.came.get(plan.index, NO_WATERMARK)
+                        yield Instance(plan, None, since, (str(day),), plan.blank, 0, "date", at, at)
+                        break
+
+    def dates(self, plan: Plan, trigger: DateTrigger) -> Iterator[tuple[int, Micros]]:
+        """S19: the days on which it comes, and when, by the profile and the user's zone as they are."""
+        told = self.profile()[trigger.attribute]
+        if told is None:
+            return
+        first = EPOCH + timedelta(days=told)
+        for year in range(max(2, first.year), min(9999, 2030 if trigger.yearly else first.year + 1)):
+            try:
+                day = first.replace(year=year)
+            except ValueError:  # 29 February
+                day = first.replace(year=year, day=28)
+            number = (day - EPOCH).days
+            yield number, self.zone(plan).instant(number * DAY + trigger.offset + trigger.minute * MINUTE)
+
+    def come(self, date: Instance) -> None:
+        """S19: it begins at that instant, for a user of the audience; each day but once, whatever the zone becomes."""
+        plan = date.plan
+        self.came[plan.index] = int(date.evidence[0])
+        if not plan.starts_at <= date.due < plan.ends_at:
+            return
+        if plan.audience and not plan.audience((), (), self.profile(), date.due, None):
+            self.outside_audience += 1
+            return
+        self.act(self.instance(plan, None, date.due, (), plan.blank), date.due)
 
     def handle(self, happening: Happening) -> None:
         """One record: of all plans the goals first, then plan by plan its cancels, then its start (S7, S17a)."""
@@ -420,6 +499,8 @@ class User:
 
     def is_in(self, segment: str) -> bool | None:
         """S2, S9: whether the user was last told to enter it or to leave it; None: it was never told."""
+        if segment == "":  # S18: everyone of whom a profile or a segment was told
+            return any(h.kind in ("profiles", "segments") for h in self.handled) or None
         told = [
             (h.row.ts, h.at, h.sequence, h.row.p0 != "leave")  # type: ignore[attr-defined]
             for h in self.handled
@@ -701,6 +782,9 @@ class User:
 
     def fire(self, instance: Instance) -> None:
         """S13, S14: the wait is over, and the trigger fires, or a sequence ends; or it is decided after all."""
+        if instance.kind == "date":
+            self.come(instance)
+            return
         self.under_way.remove(instance)
         if instance.kind == "open":
             return
@@ -745,7 +829,7 @@ class User:
         delivered = passed == "delivered"
         evidence = instance.evidence
         decision = Decision(
-            trigger_id=trigger_id(plan.id, self.user_id, instance.key, evidence),
+            trigger_id=trigger_id(plan.id, self.user_id, instance.key, evidence or (isoformat(instance.triggered_at),)),
             attempt=instance.attempt,
             plan=plan.id,
             version=plan.version,

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct
 
 from flowops.core.plan import (
     ANY_EVENT,
+    KNOWN,
     AbsenceTrigger,
     AllTrigger,
     Attain,
@@ -29,18 +30,21 @@ from flowops.core.plan import (
     Count,
     Counter,
     CountTrigger,
+    DateTrigger,
     EventTable,
     EventTrigger,
     Experiment,
     Goal,
     InactivityTrigger,
     Listener,
+    Occurrences,
     Plan,
     Predicate,
     Project,
     Quiet,
     Reentry,
     Route,
+    ScheduleTrigger,
     See,
     SequenceTrigger,
     Source,
@@ -61,7 +65,7 @@ from model import Partition
 Period: TypeAlias = Literal["day", "week", "month"]
 EVENTS = ("view", "order", "pay")
 PROPERTIES = ("sku", "n")
-ATTRIBUTES = ("city", "ok", "address", "zone")
+ATTRIBUTES = ("city", "ok", "address", "zone", "born")
 SEGMENTS = ("vip", "staff")
 UTC = Zone("UTC")
 ALWAYS = Reentry(always=True, gap=None)
@@ -81,7 +85,7 @@ def span(text: str) -> Micros:
 
 
 class Row(Struct):
-    """A decoded row, of events (`p0` sku, `p1` n) and of profiles (`p0` to `p3`, in the order of `ATTRIBUTES`)."""
+    """A decoded row, of events (`p0` sku, `p1` n) and of profiles (`p0` to `p4`, in the order of `ATTRIBUTES`)."""
 
     user_id: str
     event: str
@@ -91,6 +95,7 @@ class Row(Struct):
     p1: Any = UNSET
     p2: Any = UNSET
     p3: Any = UNSET
+    p4: Any = UNSET
 
 
 # Conditions
@@ -141,7 +146,17 @@ class InSegment:
     not_staff: bool = False
 
     def __call__(self, _values: Values, _steps: Steps, user: Attributes, _now: Micros, _variant: str | None) -> bool:
-        return user[4] is True and not (self.not_staff and user[5] is True)
+        return user[5] is True and not (self.not_staff and user[6] is True)
+
+
+@dataclass(frozen=True)
+class Everyone:
+    """Of whom a profile or a segment was told; and where it is asked for, of the audience."""
+
+    inside: Predicate | None = None
+
+    def __call__(self, values: Values, steps: Steps, user: Attributes, now: Micros, variant: str | None) -> bool:
+        return user[7] is True and (self.inside is None or self.inside(values, steps, user, now, variant))
 
 
 @dataclass(frozen=True)
@@ -257,6 +272,35 @@ def inactive(within: Micros, delay: Micros = 0) -> Trigger:
     return InactivityTrigger(within, delay)
 
 
+CITY, OK, ADDRESS, ZONE, BORN, VIP, STAFF = range(7)
+
+
+def date_of(*, yearly: bool = False, offset: int = 0, time: str = "09:00", delay: Micros = 0) -> Trigger:
+    """Of `born`; `offset` in days."""
+    return DateTrigger(BORN, yearly, offset * DAY, int(time[:2]) * 60 + int(time[3:]), delay)
+
+
+@dataclass(frozen=True)
+class Daily:
+    """A schedule: every so many days (1: each) at a local time."""
+
+    minute: int
+    zone: Zone = UTC
+    every: int = 1
+
+    def __call__(self, after: Micros) -> Micros | None:
+        today = self.zone.day(after)
+        return min(
+            at
+            for day in range(today - 1, today + self.every + 2)
+            if day % self.every == 0 and (at := self.zone.instant(day * DAY + self.minute * MINUTE)) > after
+        )
+
+
+def scheduled(after: Occurrences, delay: Micros = 0) -> Trigger:
+    return ScheduleTrigger(after, delay)
+
+
 def times(least: int, within: Micros | None) -> Counter:
     return Counter("times", least, within, least)
 
@@ -328,6 +372,7 @@ def project(
             listened.append((on, Take(index, on.where, ((part, on.kept),), draft.key, part)))
         if isinstance(draft.trigger, SequenceTrigger):
             listened += _sequence(index, draft, draft.trigger)
+        if isinstance(draft.trigger, SequenceTrigger | DateTrigger | ScheduleTrigger):
             continue
         for part, on in enumerate(draft.members or (draft.on,)):
             listened.append((on, Start(index, on.where, ((part, on.kept),), draft.key, part)))
@@ -348,7 +393,7 @@ def project(
             _source(len(events) + 1, "back", "receipts", ("dispatch_id", "detail"), receipt_disorder, {}, None),
             _source(len(events) + 2, "members", "segments", ("action",), profile_disorder, {}, None),
         ),
-        attributes=(*ATTRIBUTES, *(f"segment:{name}" for name in SEGMENTS)),
+        attributes=(*ATTRIBUTES, *(f"segment:{name}" for name in SEGMENTS), KNOWN),
         zone_attribute=3,
         channels=CHANNELS,
         events=tuple(EventTable(event, PROPERTIES) for event in EVENTS),
@@ -436,7 +481,7 @@ def _plan(index: int, draft: Draft, trigger: Trigger) -> Plan:
         zone=draft.zone,
         starts_at=draft.starts_at,
         ends_at=draft.ends_at,
-        audience=draft.audience,
+        audience=Everyone(draft.audience) if isinstance(draft.trigger, ScheduleTrigger) else draft.audience,
         trigger=trigger,
         reentry=draft.reentry,
         caps=draft.caps,

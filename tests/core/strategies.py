@@ -17,6 +17,7 @@ from flowops.core.plan import (
     AllTrigger,
     AnyTrigger,
     Cap,
+    DateTrigger,
     Delay,
     EventTrigger,
     Experiment,
@@ -25,6 +26,7 @@ from flowops.core.plan import (
     Quiet,
     Reentry,
     Repeat,
+    ScheduleTrigger,
     SequenceStep,
     SequenceTrigger,
     Trigger,
@@ -86,7 +88,9 @@ class World:
             lines.append(f"  source {source} partition {name}, {'ended' if ended else 'open'}")
             for row in rows:
                 when = "ever" if row.ts == BEFORE_ALL else (row.ts - self.base) / UNIT
-                lines.append(f"    {when} {row.user_id} {row.event} {row.event_id} {row.p0, row.p1, row.p2, row.p3}")
+                lines.append(
+                    f"    {when} {row.user_id} {row.event} {row.event_id} {row.p0, row.p1, row.p2, row.p3, row.p4}"
+                )
         printer.text("\n".join(lines))
 
 
@@ -105,7 +109,9 @@ CALENDAR: tuple[shop.Period, ...] = ("day", "week", "month")
 values = st.sampled_from([None, None, "x", "y"])
 changes = st.one_of(
     st.builds(shop.changes, st.just(0), values, values, cities),
-    st.sampled_from([shop.changes(4, None, True), shop.changes(4, True, None), shop.changes(1, None, False)]),
+    st.sampled_from(
+        [shop.changes(shop.VIP, None, True), shop.changes(shop.VIP, True, None), shop.changes(1, None, False)]
+    ),
 )
 
 
@@ -176,7 +182,9 @@ def delays(draw: st.DrawFn, base: Micros) -> Delay:
 def triggers(draw: st.DrawFn, base: Micros) -> Trigger:
     """One of each kind."""
     kind = draw(
-        st.sampled_from(["event", "absence", "absence", "any", "all", "all", "inactive", "sequence", "sequence"])
+        st.sampled_from(
+            ["event", "absence", "absence", "any", "all", "all", "inactive", "date", "schedule", "sequence", "sequence"]
+        )
     )
     if kind == "sequence":
         return draw(sequences(base))
@@ -185,6 +193,13 @@ def triggers(draw: st.DrawFn, base: Micros) -> Trigger:
         return InactivityTrigger(draw(units), delay)
     if kind == "event":
         return EventTrigger(delay)
+    if kind == "date":
+        offset, minute = draw(st.integers(-1, 1)) * DAY, draw(st.integers(0, 47)) * 30
+        return DateTrigger(shop.BORN, draw(st.booleans()), offset, minute, draw(st.sampled_from([0, 0, UNIT])))
+    if kind == "schedule":
+        minute, every = draw(st.integers(0, 47)) * 30, draw(st.sampled_from([1, 1, 2]))
+        schedule = shop.Daily(minute, draw(st.sampled_from(ZONES)), every)
+        return ScheduleTrigger(schedule, draw(st.sampled_from([0, 0, UNIT])))
     if kind == "absence":
         return AbsenceTrigger(draw(units), draw(st.sampled_from(REPEATS)), delay)
     if kind == "any":
@@ -262,7 +277,9 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple
     inside = draw(st.sampled_from([True, True, True, False]))
     trigger = draw(triggers(base))
     key = draw(st.sampled_from([(), (), (0,), (0, 1)]))
-    changing = not key and not isinstance(trigger, InactivityTrigger) and draw(st.booleans())  # a change has no key
+    changing = (
+        not key and not isinstance(trigger, InactivityTrigger | DateTrigger) and draw(st.booleans())
+    )  # a change has no key
     member = ons(changing=changing)
     members = draw(st.lists(member, min_size=1, max_size=3)) if isinstance(trigger, AnyTrigger) else []
     if isinstance(trigger, AllTrigger):
@@ -308,6 +325,10 @@ def aims(draw: st.DrawFn, *, receipts: bool = False) -> shop.Aim:
     )
 
 
+borns = st.builds(lambda base, day: base // DAY + day, st.sampled_from(BASES), st.integers(-1, 2) | st.just(-730))
+"""Days about those of the logs; and two years before."""
+
+
 @st.composite
 def updates(draw: st.DrawFn, instants: st.SearchStrategy[Micros], users: tuple[str, ...] = USERS) -> shop.Row:
     values: dict[str, st.SearchStrategy[Any]] = {
@@ -315,6 +336,7 @@ def updates(draw: st.DrawFn, instants: st.SearchStrategy[Micros], users: tuple[s
         "ok": st.sampled_from([True, True, True, False, None]),
         "address": st.sampled_from(["here", "here", None]),
         "zone": st.sampled_from(["Europe/Berlin", "America/New_York", "Mars/Olympus", None]),
+        "born": borns | borns | st.none(),
     }
     names = draw(st.sets(st.sampled_from(shop.ATTRIBUTES), min_size=1))
     time = draw(st.one_of(st.none(), instants))
@@ -372,6 +394,56 @@ def worlds(draw: st.DrawFn, *, open_ended: bool = False, channels: tuple[int, ..
         draw(bounds),
         tuple(logs),
     )
+
+
+@st.composite
+def calendar_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
+    """Some days of a few users whose dates, zones and segments change, and plans that go by the calendar."""
+    base = draw(st.sampled_from(BASES))
+    today = base // DAY
+    planned = tuple(
+        shop.Draft(
+            f"plan{i}",
+            trigger=draw(calendar_triggers()),
+            audience=draw(audiences),
+            reentry=draw(st.sampled_from([shop.ALWAYS, shop.ALWAYS, shop.ONCE])),
+            caps=tuple(draw(st.lists(caps(1), max_size=1))),
+            quiet=draw(st.none() | st.none() | quiets()),
+            zone=draw(st.sampled_from(ZONES)),
+            starts_at=draw(st.sampled_from([-(1 << 60), -(1 << 60), base + DAY])),
+            ends_at=draw(st.sampled_from([1 << 60, 1 << 60, base + 2 * DAY])),
+        )
+        for i in range(draw(st.integers(1, 3)))
+    )
+    instants = st.integers(0, 20).map(lambda n: base + n * 8 * UNIT)
+    users = st.sampled_from(USERS)
+    dates = st.integers(-1, 4).map(lambda n: today + n) | st.sampled_from([today - 365, today + 364, None])
+    zones = st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kathmandu", None])
+    times = st.none() | instants
+    told = st.one_of(
+        st.builds(lambda ts, user, born: shop.profile(ts, user, born=born), times, users, dates),
+        st.builds(lambda ts, user, zone: shop.profile(ts, user, zone=zone), times, users, zones),
+        st.builds(lambda ts, user, city: shop.profile(ts, user, city=city), times, users, st.sampled_from(["x", "y"])),
+    )
+    late = st.sampled_from([0, 0, 0, 16 * UNIT])
+    seen = sorted(draw(st.lists(st.tuples(instants, users), min_size=1, max_size=5)))
+    events = tuple(shop.event(ts, "view", id=f"e{i}", user=user) for i, (ts, user) in enumerate(seen))
+    ended = draw(st.sampled_from([True, False])) if open_ended else True
+    logs: list[tuple[int, str, tuple[shop.Row, ...], bool]] = [(0, "0", events, ended)]
+    logs.append((1, "0", as_read(draw(st.lists(st.tuples(told, late), min_size=2, max_size=10))), True))
+    joined = draw(st.lists(st.tuples(memberships(instants), late), max_size=4))
+    if joined:
+        logs.append((3, "0", as_read(joined), True))
+    return World(base, planned, (0,), 0, tuple(logs))
+
+
+@st.composite
+def calendar_triggers(draw: st.DrawFn) -> Trigger:
+    delay, minute = draw(st.sampled_from([0, 0, UNIT, DAY])), draw(st.integers(0, 47)) * 30
+    if draw(st.booleans()):
+        return DateTrigger(shop.BORN, draw(st.booleans()), draw(st.integers(-1, 1)) * DAY, minute, delay)
+    schedule = shop.Daily(minute, draw(st.sampled_from(ZONES)), draw(st.sampled_from([1, 1, 2])))
+    return ScheduleTrigger(schedule, delay)
 
 
 @st.composite

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from driver import agreed
-from shop import CityIs, Draft, On, at, changes, crm, event, log, member, members, profile, project, span
+from shop import CITY, OK, VIP, CityIs, Draft, On, at, changes, crm, event, log, member, members, profile, project, span
 
 from flowops.core.plan import EventTrigger
 from flowops.core.time import isoformat
 
 DAY = "2022-04-21"
-CITY, OK, VIP = 0, 1, 4
 
 
 def fired(*ons: On, told=(), joined=(), draft=None, disorder="0s"):

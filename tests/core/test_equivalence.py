@@ -23,6 +23,7 @@ ANY_WORLD = st.one_of(
     strategies.many_answers(open_ended=True),
     strategies.counting_worlds(),
     strategies.sequence_worlds(open_ended=True),
+    strategies.calendar_worlds(open_ended=True),
 )
 
 
@@ -113,6 +114,12 @@ def test_caps_gaps_and_goals_are_as_the_model_has_them(world: strategies.World) 
 def test_counts_and_sums_are_as_the_model_has_them(world: strategies.World) -> None:
     """S16, S4, S9: they fall and rise, and what is late or repeated changes them as it should."""
     both(world)
+
+
+@given(strategies.calendar_worlds(open_ended=True), st.integers(0, 100))
+def test_what_the_calendar_begins_is_as_the_model_has_it(world: strategies.World, further: int) -> None:
+    """S18, S19: over the nights on which clocks change, while dates, zones and segments change."""
+    both(world, world.base + further * strategies.UNIT)
 
 
 @given(strategies.worlds(), st.integers(0, 40))

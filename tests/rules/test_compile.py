@@ -412,6 +412,10 @@ TRIGGERS = (
     "{leaves: vip}",
     "{attribute: tier}",
     "{attribute: tier, to: gold}",
+    "{schedule: {daily: 09:00}}",
+    "{schedule: {daily: 10:00}}",
+    "{schedule: {weekly: [mon], at: 10:00}}",
+    "{schedule: {cron: 0 9 * * *}}",
     "{inactive_for: 1h}",
     "{inactive_for: 2h}",
     "{any: [view, order]}",
@@ -595,3 +599,35 @@ def test_a_sequence_has_a_listener_for_each_event_and_keeps_what_is_spoken_of(co
     assert again.where is not None
     assert again.where((1.0, "A"), steps, (None,), 0, None)
     assert not again.where((1.0, "B"), steps, (None,), 0, None)
+
+
+def test_a_schedule_is_for_everyone_of_the_audience(compile_: Compile) -> None:
+    """S18: of whom a profile or a segment was told."""
+    project = compile_(
+        simple("a", "zone: Europe/Berlin\n", "{schedule: {daily: 09:00}}"),
+        simple("b", "audience: {where: user.tier = 'gold'}\n", "{schedule: {weekly: mon, at: 09:00}, delay: 1h}"),
+    )
+    everyone, gold = project.attributes.index(core.KNOWN), project.attributes.index("tier")
+    for plan, tier, expected in ((0, None, True), (1, "gold", True), (1, "silver", False)):
+        told: list[Any] = [None] * len(project.attributes)
+        told[everyone], told[gold] = True, tier
+        asked = project.plans[plan].audience
+        assert asked is not None
+        assert asked((), (), tuple(told), 0, None) is expected
+        told[everyone] = None
+        assert asked((), (), tuple(told), 0, None) is False
+    first, second = (plan.trigger for plan in project.plans)
+    assert isinstance(first, core.ScheduleTrigger)
+    assert isinstance(second, core.ScheduleTrigger)
+    assert first.after(0) == 8 * HOUR  # 1 January 1970, a Thursday, in Berlin
+    assert (second.after(0), second.delay) == (4 * DAY + HOUR, HOUR)  # in Shanghai
+    assert project.listeners == ()
+
+
+def test_a_date_of_the_profile(compile_: Compile) -> None:
+    """S19."""
+    trigger = "{date_of: birthday, yearly: true, offset: -1w, at: 08:30, delay: {until: 20:00}}"
+    project = compile_(simple("a", trigger=trigger), project=[("profile:\n", "profile:\n  birthday: date\n")])
+    birthday = project.attributes.index("birthday")
+    delay = core.UntilLocal(1200, frozenset(range(7)))
+    assert project.plans[0].trigger == core.DateTrigger(birthday, True, -7 * DAY, 510, delay)

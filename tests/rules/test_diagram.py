@@ -34,7 +34,7 @@ events:
   view: {properties: {sku: string, price: money, category: string}}
   order: {properties: {sku: string, amount: money, at: time}}
   share: {properties: {sku: string}}
-profile: {first_name: string, tier: string, token: string, sms_ok: boolean}
+profile: {first_name: string, tier: string, birthday: date, token: string, sms_ok: boolean}
 channels:
   push: {type: file, path: out/push.jsonl, address: token, consent: {opt_in: sms_ok}}
   app: {type: console}
@@ -145,6 +145,29 @@ n6 --> n7
 """,
     "{attribute: tier, from: silver, to: gold}": """\
 n1(["tier changes from silver to gold"])
+n2[/"app"/]
+n1 --> n2
+""",
+    "{schedule: {weekly: [mon, thu], at: 9:30}}": """\
+n1(["weekly mon, thu 09:30"])
+n2{"everyone with a profile or a segment?"}
+n1 --> n2
+n3(["not_in_audience"]):::lost
+n2 -.->|"no"| n3
+n4[/"app"/]
+n2 -->|"yes"| n4
+""",
+    "{schedule: {monthly: [1, last], at: 9:30}}": """\
+n1(["monthly 1, last 09:30"])
+n2{"everyone with a profile or a segment?"}
+n1 --> n2
+n3(["not_in_audience"]):::lost
+n2 -.->|"no"| n3
+n4[/"app"/]
+n2 -->|"yes"| n4
+""",
+    "{date_of: birthday, yearly: true, offset: -3d, at: 09:00}": """\
+n1(["3d before birthday, every year<br/>at 09:00"])
 n2[/"app"/]
 n1 --> n2
 """,

@@ -36,6 +36,11 @@ def test_a_bad_example_gets_exactly_the_findings_that_are_written_beside_it(exam
     assert found(example, tmp_path) == example.with_suffix(".txt").read_text(encoding="utf-8")
 
 
+def test_no_code_is_given_twice() -> None:
+    codes = [row.split("|")[1].strip() for row in document_codes().splitlines() if row.startswith("| FO")]
+    assert sorted(set(codes)) == codes
+
+
 def test_every_code_has_a_bad_example() -> None:
     expected = "".join(path.with_suffix(".txt").read_text(encoding="utf-8") for path in BAD)
     assert {code for code in CODES if f" {code}: " not in expected} == set()

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from msgspec import UNSET
 
-from flowops.core.plan import SEGMENT, Source
+from flowops.core.plan import KNOWN, SEGMENT, Source
 from flowops.core.records import (
     BEFORE_ALL,
     ENDED,
@@ -53,7 +53,7 @@ class Intake:
     """
 
     __slots__ = (
-        "_base", "_columns", "_known", "_name", "_source", "_tell",
+        "_base", "_columns", "_everyone", "_known", "_name", "_source", "_tell",
         "bound", "ended", "first", "heard", "highest", "read", "watermark",
     )  # fmt: skip
 
@@ -68,6 +68,8 @@ class Intake:
         )
         tells = {"profiles": self._tell_profile, "segments": self._tell_segment, "receipts": self._tell_receipt}
         self._tell: Tell | None = tells.get(source.kind)
+        everyone = self._known.get(KNOWN)
+        self._everyone: tuple[tuple[int, bool], ...] = () if everyone is None else ((everyone, True),)
         self.highest: Micros = NO_WATERMARK
         self.watermark: Micros = NO_WATERMARK
         self.ended = False
@@ -179,12 +181,13 @@ class Intake:
         values = [
             (number, value) for number, attribute in self._columns if (value := getattr(row, attribute)) is not UNSET
         ]
-        return shard_of(row.user_id), tuple(values), PROFILE
+        return shard_of(row.user_id), (*values, *self._everyone), PROFILE
 
     def _tell_segment(self, row: Any) -> Told | None:
         """Membership is an attribute of the user like any other; a segment that no plan asks about is none."""
         number = self._known.get(SEGMENT + row.event)
-        return None if number is None else (shard_of(row.user_id), ((number, row.p0 != LEAVE),), PROFILE)
+        values = self._everyone if number is None else ((number, row.p0 != LEAVE), *self._everyone)
+        return (shard_of(row.user_id), values, PROFILE) if values else None
 
     def _tell_receipt(self, row: Any) -> Told:
         return shard_of_dispatch(row.p0), (row.p0, row.event, row.p1), RECEIPT

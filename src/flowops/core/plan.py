@@ -42,6 +42,12 @@ ANY_EVENT = -1
 SEGMENT = "segment:"
 """Begins the name of an attribute that says whether the user is in a segment: True, else not."""
 
+Occurrences: TypeAlias = Callable[[Micros], "Micros | None"]
+"""The first occurrence of a schedule strictly later than an instant; None where none is left (S18)."""
+
+KNOWN = SEGMENT
+"""The attribute that is true of everyone with a profile or a segment: a segment without a name (S18)."""
+
 Repeat = Literal["ignore", "restart", "parallel"]
 
 
@@ -243,8 +249,36 @@ class SequenceTrigger:
     delay: Delay
 
 
+@dataclass(frozen=True, slots=True)
+class DateTrigger:
+    """S19: a date of the profile, `offset` whole days (in microseconds) off, at a local time of the user's."""
+
+    attribute: int
+    yearly: bool
+    offset: Micros
+    minute: int  # of the day
+    delay: Delay
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTrigger:
+    """S18: at each occurrence, for all of the audience."""
+
+    after: Occurrences
+    delay: Delay
+    text: str = ""  # as written, for people: "daily 09:00"
+
+
 Trigger: TypeAlias = (
-    EventTrigger | AbsenceTrigger | CountTrigger | InactivityTrigger | AnyTrigger | AllTrigger | SequenceTrigger
+    EventTrigger
+    | AbsenceTrigger
+    | CountTrigger
+    | InactivityTrigger
+    | AnyTrigger
+    | AllTrigger
+    | SequenceTrigger
+    | DateTrigger
+    | ScheduleTrigger
 )
 
 

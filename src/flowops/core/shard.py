@@ -29,7 +29,21 @@ from flowops.core.counters import prune
 from flowops.core.delay import acted_on_at
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import Attain, Attributes, Cancel, Change, Count, CountTrigger, Plan, Project, See, Start, Take
+from flowops.core.plan import (
+    Attain,
+    Attributes,
+    Cancel,
+    Change,
+    Count,
+    CountTrigger,
+    DateTrigger,
+    Plan,
+    Project,
+    ScheduleTrigger,
+    See,
+    Start,
+    Take,
+)
 from flowops.core.receipts import (
     DELIVERED,
     FAILURES,
@@ -54,6 +68,7 @@ from flowops.core.records import (
     shard_of,
 )
 from flowops.core.state import (
+    CLOCK,
     DELAY,
     FORMAT,
     KINDS,
@@ -69,7 +84,7 @@ from flowops.core.state import (
     encode_frame,
     merge,
 )
-from flowops.core.time import Zone, zone_named
+from flowops.core.time import Zone, isoformat, zone_named
 from flowops.core.timers import NEVER, Timers
 
 _SWEEP = 2048
@@ -112,6 +127,12 @@ class Shard:
         self._unknown: Attributes = (None,) * len(project.attributes)
         self._heard: dict[tuple[int, ...], Heard] = {}
         self._matchers = tuple([matchers.matcher(plan) for plan in project.plans])
+        self._dates = _dates(project, self._matchers)
+        self._schedules = [
+            (plan.trigger.after, matcher)
+            for plan, matcher in zip(project.plans, self._matchers, strict=True)
+            if isinstance(plan.trigger, ScheduleTrigger) and isinstance(matcher, matchers.ScheduleMatcher)
+        ]
         self._caps = tuple({cap for plan in project.plans for cap in plan.caps})
         self._sends_kept = _SENDS + sum(cap.at_most for cap in self._caps)
         self._sweep_at = _SWEEP
@@ -149,7 +170,7 @@ class Shard:
         watermark = self.watermark
         if watermark == NO_WATERMARK:
             return self._take_effects()
-        if self._origin is None:
+        if self._origin is None and watermark > BEFORE_ALL:  # each has told a time, or ended
             self._begin()
         held = self._held
         held.sort()
@@ -192,8 +213,52 @@ class Shard:
 
     def _begin(self) -> None:
         """Time begins with the first record of all that has one; without any, where it is moved to (`--until`)."""
-        highest = max(highest for _, highest in self._progress.values())
-        self._origin = min(self._began.values(), default=highest if highest > BEFORE_ALL else NEVER)
+        origin = min(self._began.values(), default=max(highest for _, highest in self._progress.values()))
+        if origin > BEFORE_ALL:
+            self._origin = origin
+            self._schedule(origin - 1)
+
+    # --- what the calendar begins
+
+    def _schedule(self, after: Micros) -> None:
+        """Set the clock for the next occurrence of any schedule, strictly later than `after`."""
+        if self._origin is None:
+            return
+        coming = [occurrences(max(after, self._origin - 1)) for occurrences, _ in self._schedules]
+        self._users.clock = min((at for at in coming if at is not None), default=NEVER)
+        if self._users.clock < NEVER:
+            self._timers.add(self._users.clock, CLOCK)
+
+    def _occur(self, now: Micros) -> None:
+        """What is scheduled for `now` begins, plan by plan, for all of the audience of that instant (S18)."""
+        users = self._users
+        due = [matcher for occurrences, matcher in self._schedules if occurrences(now - 1) == now]
+        due = [matcher for matcher in due if matcher.opens <= now < matcher.closes]
+        concerned: list[tuple[str, list[matchers.ScheduleMatcher]]] = []
+        for user_id, user in users.each() if due else ():
+            profile = user.profile or self._unknown
+            asking = [
+                each for each in due if each.plan.audience is None or each.plan.audience((), (), profile, now, None)
+            ]
+            if asking:
+                concerned.append((user_id, asking))
+        for user_id, asking in concerned:
+            found = users.find(user_id)
+            if found is None:
+                raise AssertionError("a user who was just there is gone")
+            for each in asking:
+                each.occur(found, now)
+            self._arm(user_id, found, now)
+        self._schedule(now)
+
+    def _expect(self, user_id: str, user: User, waiting: Iterable[matchers.DateMatcher], now: Micros) -> None:
+        """Let the user wait for the next time that a date of the profile comes (S19)."""
+        if self._origin is None:
+            return
+        profile = user.profile or self._unknown
+        for matcher in waiting:
+            matcher.expect(user, profile, self._zone(matcher.plan, profile), max(now, self._origin - 1))
+        self._rearm(user_id, user)
 
     def _handle(self, record: Record) -> None:
         """One record. An event: goals, then what it ends, then by plan what it starts (S17a)."""
@@ -297,16 +362,21 @@ class Shard:
         user = self._users.find(user_id) or self._users.create(user_id)
         profile = list(user.profile or self._unknown)
         times = list(user.profile_at) or [-NEVER] * len(profile)
-        heard = self.project.changes
+        heard, dates = self.project.changes, self._dates
+        waiting: dict[matchers.DateMatcher, None] = {}
         hits: list[int] = []
         for number, value in changes:
             if ts >= times[number]:
                 if number in heard and profile[number] != value:
                     hits += _changed(heard[number], profile[number], value)
+                if number in dates and profile[number] != value:
+                    waiting.update(dict.fromkeys(dates[number]))
                 profile[number] = value
                 times[number] = ts
         user.profile = tuple(profile)
         user.profile_at = tuple(times)
+        if waiting:
+            self._expect(user_id, user, waiting, at)
         if hits and ts > BEFORE_ALL:  # what holds from before the first record changes nothing
             self._handle((at, sequence, user_id, ts, event_id, (), tuple(sorted(hits))))
 
@@ -331,6 +401,8 @@ class Shard:
             now, user_id = heappop(ready)
             user = users.find(user_id)
             if user is None or user.armed != now:
+                if user_id == CLOCK and users.clock == now:
+                    self._occur(now)
                 continue
             user.armed = NEVER
             if user.windows:
@@ -351,8 +423,24 @@ class Shard:
         plan = self.project.plans[instance.plan]
         if instance.kind not in (WAIT, OPEN):
             self._decide(plan, user_id, user, instance, now)
-        elif (fired := self._matchers[instance.plan].fall_due(user, instance)) is not None:
+            return
+        matcher = self._matchers[instance.plan]
+        fired = matcher.fall_due(user, instance)
+        if isinstance(matcher, matchers.DateMatcher):
+            self._expect(user_id, user, [matcher], now)
+            if not self._concerns(plan, user, now):
+                return
+        if fired is not None:
             self._act(plan, user_id, user, fired, now)
+
+    def _concerns(self, plan: Plan, user: User, now: Micros) -> bool:
+        """Whether what no event began may begin: inside the plan's dates, for a user of the audience (S20, S22)."""
+        if not plan.starts_at <= now < plan.ends_at:
+            return False
+        if plan.audience is not None and not plan.audience((), (), user.profile or self._unknown, now, None):
+            self._outside += 1
+            return False
+        return True
 
     def _act(self, plan: Plan, user_id: str, user: User, fired: Instance, now: Micros) -> None:
         """Act on a trigger that has fired: decide, unless there is a delay to be waited out before (S12)."""
@@ -415,7 +503,8 @@ class Shard:
     def _decide(self, plan: Plan, user_id: str, user: User, instance: Instance, now: Micros) -> None:
         """Decide, and do what follows from it: count, deliver, open goal windows, or hold (S22 to S27)."""
         profile = user.profile or self._unknown
-        trigger = trigger_id(plan.id, user_id, instance.key, instance.evidence)
+        events = instance.evidence or (isoformat(instance.triggered_at),)  # what no event began, its time tells apart
+        trigger = trigger_id(plan.id, user_id, instance.key, events)
         if user.windows and any(window.trigger_id == trigger for window in user.windows):  # a repeated event (S4)
             return
         if user.sent and find(user, trigger, now) is not None:
@@ -640,6 +729,7 @@ class Shard:
             shard._began = last.began
             shard._origin = last.origin
             shard._fired = last.fired
+            shard._schedule(last.fired)
         for user_id, user in shard._users.each():
             if user.armed < NEVER:
                 shard._timers.add(user.armed, user_id)
@@ -680,6 +770,17 @@ class Shard:
 def _identity(record: Record) -> tuple[str, str, tuple[int, ...]]:
     """(user, event id, listeners): a view and an order that happen to bear one id are two events."""
     return record[2], record[4], record[6]
+
+
+def _dates(project: Project, all_matchers: Sequence[matchers.Matcher]) -> dict[int, list[matchers.DateMatcher]]:
+    """By attribute: what waits for a date, and must look at it anew when the attribute changes, or the user's zone."""
+    dates: dict[int, list[matchers.DateMatcher]] = {}
+    for plan, matcher in zip(project.plans, all_matchers, strict=True):
+        if isinstance(plan.trigger, DateTrigger) and isinstance(matcher, matchers.DateMatcher):
+            for attribute in {plan.trigger.attribute, project.zone_attribute}:
+                if attribute is not None:
+                    dates.setdefault(attribute, []).append(matcher)
+    return dates
 
 
 def _changed(changes: Sequence[Change], old: Any, new: Any) -> list[int]:

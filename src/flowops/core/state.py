@@ -22,6 +22,9 @@ FORMAT = 5
 OPEN_USERS = 2048
 """How many users of a shard may stand decoded between two snapshots."""
 
+CLOCK = ""
+"""No user's id: in its place stands what comes by the calendar, before all users of its instant."""
+
 WAIT = 0
 DELAY = 1
 HELD = 2
@@ -172,9 +175,10 @@ def decode_frame(data: bytes) -> Frame:
 class Users:
     """The users of one shard: bytes at rest, `User` objects while they are worked on."""
 
-    __slots__ = ("_new", "_rest", "_touched", "open")
+    __slots__ = ("_new", "_rest", "_touched", "clock", "open")
 
     def __init__(self) -> None:
+        self.clock: Micros = NEVER  # when the next schedule occurs
         self._rest: dict[str, bytes] = {}
         self._new = 0  # open, and not known when last at rest
         self._touched: set[str] = set()  # changed since the last snapshot and at rest again
@@ -202,7 +206,9 @@ class Users:
     def armed(self, user_id: str) -> Micros:
         """When the user's timer is set; NEVER for one who is gone."""
         user = self.find(user_id)
-        return NEVER if user is None else user.armed
+        if user is None:
+            return self.clock if user_id == CLOCK else NEVER
+        return user.armed
 
     def rest(self) -> None:
         """Encode all open users."""

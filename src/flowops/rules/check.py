@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowops.core.plan import SEGMENT
+from flowops.core.plan import KNOWN, SEGMENT
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
 from flowops.rules.doubts import Doubts, Written
 from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition, slot_of
+from flowops.rules.schedules import occurrences
 from flowops.rules.schema_plan import Audience, PlanFile
 from flowops.rules.schema_project import ProjectFile
 from flowops.rules.templates import CheckedTemplate, TemplateProblem, check_template
 from flowops.rules.triggers import CheckedTrigger, Heard
+from flowops.rules.triggers.calendar import ScheduleTrigger
 from flowops.settings.guess import one_of
 
 ANY = "any"
@@ -92,6 +94,7 @@ class CheckedPlan:
     def attributes(self) -> set[str]:
         """The attributes of the profile that filters, values and the content name."""
         read = {name for part in self.conditions() for name in part.attributes}
+        read |= {*self.trigger.attributes}
         read |= {each.change.attribute for each in self.heard() if each.change is not None}
         return read | {reference[1] for reference in self.references() if reference[0] == "user"}
 
@@ -119,7 +122,10 @@ class PlanChecker:
         if plan.audience is not None:
             self.audience(("audience",), plan.audience)
             checked.audience = self.condition_of(plan.audience)
+        if trigger.everyone:
+            checked.audience = (*self.everyone(), *checked.audience)
         self.dates()
+        self.occurs()
         self.goals(checked, steps)
         self.content(checked, steps)
         self.doubts.lifetime()
@@ -207,6 +213,11 @@ class PlanChecker:
         except ExpressionError:
             return ()
 
+    def everyone(self) -> tuple[Checked, ...]:
+        """The condition that is true of all of whom a profile or a segment was told (S18)."""
+        scope = dataclasses.replace(self._audience_scope, user={KNOWN: "boolean"})
+        return (check_condition(f"{_attribute('')} is true", scope),)
+
     def dates(self) -> None:
         """The end comes after the beginning."""
         dates = self.plan.dates
@@ -215,6 +226,17 @@ class PlanChecker:
         if dates.start.begins(self.zone) >= dates.end.ends(self.zone):
             what = f"the plan ends ({dates.end.text}) before it begins ({dates.start.text})"
             self.document.report("FO208", ("dates", "to"), what, hint="exchange `from` and `to`?")
+
+    def occurs(self) -> None:
+        """A schedule comes within the plan's dates."""
+        trigger, dates = self.plan.trigger, self.plan.dates
+        if not isinstance(trigger, ScheduleTrigger) or dates is None:
+            return
+        begins = dates.start.begins(self.zone) if dates.start else 0
+        first = occurrences(trigger.schedule, self.zone)(begins - 1)
+        if first is None or (dates.end is not None and first >= dates.end.ends(self.zone)):
+            what = "the schedule has no occurrence within the plan's dates"
+            self.document.report("FO214", ("trigger", "schedule"), what, hint="change the one or the other")
 
     def goals(self, checked: CheckedPlan, steps: Mapping[str, Mapping[str, Type]]) -> None:
         """Check each goal's event, filter and value."""

@@ -215,6 +215,16 @@ def check_segments(
                 plan.document.report("FO312", loc, f"no source gives the segment `{segment}`", hint=hint)
 
 
+def check_everyone(project: ProjectFile, plans: Sequence[CheckedPlan]) -> None:
+    """A schedule is for those of whom something is told."""
+    if any(source.kind in ("profiles", "segments") for source in project.sources.values()):
+        return
+    for plan in plans:
+        if plan.trigger.everyone:
+            what = "a schedule is for all with a profile or a segment, and no source gives any: nobody gets this"
+            plan.document.report("FO510", ("trigger",), what, hint="add a source with `kind: profiles`")
+
+
 def check_receipts(project: ProjectFile, document: Document, plans: Sequence[CheckedPlan]) -> None:
     """A channel that waits for receipts needs a source of them."""
     if any(source.kind == "receipts" for source in project.sources.values()):

@@ -25,7 +25,7 @@ from flowops.rules.schema_plan import Step
 from flowops.rules.schema_project import MAX_FUTURE, Cap, ProjectFile, Quiet, Scope
 from flowops.rules.templates import renderer
 from flowops.rules.texts import held_to
-from flowops.rules.triggers import Heard, Part
+from flowops.rules.triggers import Given, Heard, Part
 from flowops.settings.fields import parse_clock
 
 ALL_DAYS = frozenset(range(7))
@@ -248,6 +248,7 @@ class _Compiler:
         file, zone = plan.file, plan.zone
         dates = file.dates
         quiet = None if file.quiet == "none" else file.quiet or self.project.quiet
+        known = " with a profile or a segment" if plan.trigger.everyone else ""
         return core.Plan(
             index=index,
             id=file.plan,
@@ -260,7 +261,7 @@ class _Compiler:
             starts_at=dates.start.begins(zone) if dates and dates.start else BEFORE_ALL,
             ends_at=dates.end.ends(zone) if dates and dates.end else ENDED,
             audience=predicate(plan.audience, event=(), steps={}, user=self.attributes) if plan.audience else None,
-            trigger=plan.trigger.model.build(self._delay(plan)),
+            trigger=plan.trigger.model.build(Given(self._delay(plan), zone, self.attributes)),
             reentry=_reentry(file.reentry),
             caps=(*self._caps(index, file.caps), *self._project_caps(index)),
             quiet=_quiet(quiet) if quiet else None,
@@ -268,7 +269,7 @@ class _Compiler:
             step=self._step(plan, file.send),
             goals=self._goals(plan),
             blank=tuple((None,) * len(names) for names in plan.captured().values()),
-            who=shown(file.audience) if file.audience else "everyone",
+            who=shown(file.audience) if file.audience else f"everyone{known}",
         )
 
     def _caps(self, index: int, caps: Iterable[Cap]) -> list[core.Cap]:

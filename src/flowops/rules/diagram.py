@@ -222,6 +222,18 @@ def _step(step: core.SequenceStep, heard: Sequence[Said]) -> str:
     return "\n".join(lines)
 
 
+def _schedule(chart: Chart, trigger: core.ScheduleTrigger) -> str:
+    return chart.node(trigger.text, ("([", "])"))
+
+
+def _date(chart: Chart, trigger: core.DateTrigger) -> str:
+    side = "before" if trigger.offset < 0 else "after"
+    offset = f"{show_duration(abs(trigger.offset))} {side} " if trigger.offset else ""
+    yearly = ", every year" if trigger.yearly else ""
+    attribute = chart.project.attributes[trigger.attribute]
+    return chart.node(f"{offset}{attribute}{yearly}\nat {_clock(trigger.minute)}", ("([", "])"))
+
+
 Draw: TypeAlias = Callable[[Chart, Any], str]
 TRIGGERS: Mapping[type[core.Trigger], Draw] = {
     core.EventTrigger: _event,
@@ -231,6 +243,8 @@ TRIGGERS: Mapping[type[core.Trigger], Draw] = {
     core.AnyTrigger: _any,
     core.AllTrigger: _every,
     core.SequenceTrigger: _sequence,
+    core.ScheduleTrigger: _schedule,
+    core.DateTrigger: _date,
 }
 """What draws each kind of trigger."""
 

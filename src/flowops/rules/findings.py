@@ -82,6 +82,13 @@ _REGISTER = (
         "What a trigger waits for falls due outside of the plan's dates, so no message is ever sent.",
     ),
     Code("FO212", "error", "step that comes too late", "The `without` before it lasts as long as the step has time."),
+    Code(
+        "FO213",
+        "error",
+        "not a cron expression",
+        "Five fields: minute, hour, day of the month, month, day of the week.",
+    ),
+    Code("FO214", "error", "schedule that never comes", "It has no occurrence within the plan's dates."),
     Code("FO215", "error", "quiet without end", "It is quiet at every hour of every day, so no message ever goes out."),
     # Names that must lead somewhere
     Code("FO301", "error", "two plans with one id", "`plan:` is the id and must be unique in the project."),
@@ -148,6 +155,12 @@ _REGISTER = (
         "Without `ts` under `fields` the updates hold from the start.",
     ),
     Code("FO509", "warning", "receipts that no source gives", "A channel waits for receipts, and no source has any."),
+    Code(
+        "FO510",
+        "warning",
+        "schedule for nobody",
+        "It is for all with a profile or a segment, and no source gives any.",
+    ),
     # Doubts
     Code(
         "FO601",

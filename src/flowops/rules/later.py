@@ -14,11 +14,6 @@ KEYS: Final[dict[Place, frozenset[str]]] = {
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
     "audience": frozenset({"did", "did_not"}),
-    "trigger": frozenset(
-        {
-            "schedule", "date_of", "yearly", "offset", "at",
-        }
-    ),
     "step": frozenset(
         {"first", "each", "fallback_after", "coupon", "after", "until", "at_most", "when", "then", "else", "policy"}
     ),

@@ -15,6 +15,7 @@ from flowops.rules.check import CheckedPlan, PlanChecker
 from flowops.rules.check_project import (
     check_caps,
     check_declarations,
+    check_everyone,
     check_inputs,
     check_receipts,
     check_segments,
@@ -109,6 +110,7 @@ class _Loading:
                 check_supply(file, document, plans, inputs, layouts)
                 check_segments(file, plans, inputs, layouts)
                 check_receipts(file, document, plans)
+                check_everyone(file, plans)
             if not self._wrong():
                 project = compile_project(file, plans, list(layouts.values()))
                 config = self._config(file)

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from flowops.core.admission import arm_of
-from flowops.core.plan import Plan, Project
+from flowops.core.plan import KNOWN, Plan, Project
 from flowops.core.records import Micros
 from flowops.core.time import Zone, to_datetime
 from flowops.errors import ConfigError, ContentError
@@ -76,7 +76,7 @@ def preview(
 ) -> Preview:  # fmt: skip
     """Render each message of a plan. `types` are those of the attributes, `kind` and `sms` are of the channel."""
     example = _Examples(now, plan.zone)
-    attributes = dict(given.attributes)
+    attributes: dict[str, Any] = {KNOWN: True, **given.attributes}  # whoever is looked at is known
     if given.made_up:
         attributes = {name: example.of(type_, name) for name, type_ in types.items()} | attributes
     user = tuple(attributes.get(name) for name in project.attributes)

@@ -26,6 +26,7 @@ class _Reading(Reading):
         self.cut = False  # a comma cut a text off: what is left of it is not what was meant
         self.told: set[Loc] = set()  # nothing more is said about these places
         self.partial: set[Loc] = set()  # mappings of which keys were refused: more may be missing because of that
+        self.guessed: set[Loc] = set()  # mappings with a key that was meant to be another
 
     def known(self, data: Any, model: type[Model]) -> Any:
         """The mapping without the keys that were complained of."""
@@ -62,6 +63,7 @@ class _Reading(Reading):
             near = nearest(key, keys)
             if near:
                 self.told.add((*loc[:-1], near))
+                self.guessed.add(loc[:-1])
 
     def empty(self, loc: Loc) -> None:
         self.told.add(loc)
@@ -93,7 +95,7 @@ class _Reading(Reading):
             return
         document = self.document
         shown = got if isinstance(got, str) and not context.get("secret") else None
-        if kind in ("FO102", "FO107") and loc in self.partial:
+        if kind in ("FO102", "FO107") and loc in self.partial | self.guessed:
             return
         if kind.startswith("FO"):
             at_key = error["loc"][-1:] == ("[key]",)

@@ -12,28 +12,34 @@ from flowops.core.matchers.absence import AbsenceMatcher, cancel
 from flowops.core.matchers.base import Matcher
 from flowops.core.matchers.combination import AllMatcher, AnyMatcher
 from flowops.core.matchers.counting import CountMatcher, count
+from flowops.core.matchers.dates import DateMatcher
 from flowops.core.matchers.event import EventMatcher
 from flowops.core.matchers.inactivity import InactivityMatcher, see
+from flowops.core.matchers.schedule import ScheduleMatcher
 from flowops.core.matchers.sequence import SequenceMatcher
 from flowops.core.plan import (
     AbsenceTrigger,
     AllTrigger,
     AnyTrigger,
     CountTrigger,
+    DateTrigger,
     EventTrigger,
     InactivityTrigger,
     Plan,
+    ScheduleTrigger,
     SequenceTrigger,
     Trigger,
 )
 
-__all__ = ["Matcher", "cancel", "count", "matcher", "see"]
+__all__ = ["DateMatcher", "Matcher", "ScheduleMatcher", "cancel", "count", "matcher", "see"]
 
 MATCHERS: Mapping[type[Trigger], type[Matcher]] = {
     EventTrigger: EventMatcher,
     AbsenceTrigger: AbsenceMatcher,
     CountTrigger: CountMatcher,
     InactivityTrigger: InactivityMatcher,
+    DateTrigger: DateMatcher,
+    ScheduleTrigger: ScheduleMatcher,
     AnyTrigger: AnyMatcher,
     AllTrigger: AllMatcher,
     SequenceTrigger: SequenceMatcher,

@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, Discriminator, Tag
 
 from flowops.rules import document
 from flowops.rules.triggers.absence import AbsenceTrigger
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Kind, Part
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Heard, Kind, Part
+from flowops.rules.triggers.calendar import DateTrigger, ScheduleTrigger
 from flowops.rules.triggers.change import CHANGES, ChangeTrigger
 from flowops.rules.triggers.combination import AllTrigger, AnyTrigger
 from flowops.rules.triggers.counting import COUNTS, CountTrigger
@@ -23,7 +24,7 @@ from flowops.rules.triggers.inactivity import InactivityTrigger
 from flowops.rules.triggers.sequence import SequenceTrigger
 from flowops.settings.fields import refuse
 
-__all__ = ["CheckedTrigger", "Checker", "Heard", "Part", "Trigger"]
+__all__ = ["CheckedTrigger", "Checker", "Given", "Heard", "Part", "Trigger"]
 
 
 KINDS: Mapping[type[Kind], str] = {
@@ -35,6 +36,8 @@ KINDS: Mapping[type[Kind], str] = {
     AllTrigger: "<all>",
     ChangeTrigger: "<change>",
     SequenceTrigger: "<sequence>",
+    ScheduleTrigger: "<schedule>",
+    DateTrigger: "<date_of>",
 }
 """The kinds with their tags."""
 
@@ -44,11 +47,13 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Kind):
         return KINDS[type(value)]
     keys = set(value) if isinstance(value, document.Mapping) else set()
-    for key in ("sequence", "all", "any", "inactive_for"):
+    for key in ("sequence", "all", "any", "inactive_for", "schedule"):
         if key in keys:
             return f"<{key}>"
     if keys & {*CHANGES}:
         return "<change>"
+    if "date_of" in keys:
+        return "<date_of>"
     if keys & COUNTS and "without" not in keys:
         return "<count>"
     return "<absence>" if keys & {"without", "within", "repeat"} else "<event>"
@@ -69,7 +74,9 @@ Trigger: TypeAlias = Annotated[
         | Annotated[AnyTrigger, Tag("<any>")]
         | Annotated[AllTrigger, Tag("<all>")]
         | Annotated[ChangeTrigger, Tag("<change>")]
-        | Annotated[SequenceTrigger, Tag("<sequence>")],
+        | Annotated[SequenceTrigger, Tag("<sequence>")]
+        | Annotated[ScheduleTrigger, Tag("<schedule>")]
+        | Annotated[DateTrigger, Tag("<date_of>")],
         Discriminator(kind_of),
     ],
     BeforeValidator(_mapping),

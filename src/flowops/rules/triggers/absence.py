@@ -10,7 +10,7 @@ from flowops.core import plan as core
 from flowops.core.plan import Repeat
 from flowops.core.records import Micros
 from flowops.rules.document import Loc
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Heard, Part, scope_of
 from flowops.rules.triggers.event import EventTrigger
 from flowops.rules.triggers.events import Happening, shorthand
 from flowops.settings.fields import Wait
@@ -68,6 +68,6 @@ class AbsenceTrigger(EventTrigger):
         """The wait, then the delay."""
         return [("within", self.within), *super().waits()]
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """With its wait and its delay."""
-        return core.AbsenceTrigger(self.within, self.repeat, delay)
+        return core.AbsenceTrigger(self.within, self.repeat, given.delay)

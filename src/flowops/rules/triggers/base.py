@@ -72,6 +72,15 @@ class Part:
     always: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a trigger is built with: its delay, the plan's zone, the attributes in the order of their numbers."""
+
+    delay: core.Delay
+    zone: Zone
+    attributes: Sequence[str]
+
+
 @dataclass(slots=True)
 class CheckedTrigger:
     """A trigger with every text in it read."""
@@ -84,6 +93,11 @@ class CheckedTrigger:
     parts: list[Part] = field(default_factory=list)
     until: Checked | None = None
     """Of a delay until a time that an event carries: that time."""
+
+    attributes: list[str] = field(default_factory=list)
+    """Attributes of the profile that it needs, beside those of its filters."""
+    everyone: bool = False
+    """It is for all of whom a profile or a segment was told, whether they do anything or not."""
 
     @property
     def key(self) -> list[str]:
@@ -197,7 +211,7 @@ class Kind(Model):
         """What lies at least between the first event and the decision: the keys that say so, with their durations."""
         return [("delay", self.delay)] if isinstance(self.delay, int) and self.delay else []
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """What the engine runs."""
         raise NotImplementedError
 
@@ -206,8 +220,11 @@ def _carried(checker: Checker, steps: Mapping[str, Mapping[str, Type]], text: st
     """`departs_at`, or `booked.departs_at` where there are several steps."""
     loc = ("trigger", "delay", "until")
     step, _, name = text.rpartition(".")
+    if not steps:
+        checker.document.report("FO402", loc, f"no event begins this trigger that could carry `{text}`")
+        return None
     if not step and len(steps) != 1:
-        hint = f"write `{next(iter(steps))}.{text}`" if steps else None
+        hint = f"write `{next(iter(steps))}.{text}`"
         checker.document.report("FO402", loc, f"`{text}`: of which step?", hint=hint)
         return None
     step = step or next(iter(steps))

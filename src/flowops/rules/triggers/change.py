@@ -11,7 +11,7 @@ from flowops.core import plan as core
 from flowops.core.plan import SEGMENT
 from flowops.rules.document import Loc
 from flowops.rules.expressions import Scope, Type
-from flowops.rules.triggers.base import Change, CheckedTrigger, Checker, Heard, Kind, Part, scope_of
+from flowops.rules.triggers.base import Change, CheckedTrigger, Checker, Given, Heard, Kind, Part, scope_of
 from flowops.settings.fields import Identifier, Label, Text, as_text, parse_boolean, parse_number, refuse
 from flowops.settings.guess import one_of
 from flowops.settings.model import Model
@@ -95,9 +95,9 @@ class ChangeTrigger(Changes, Kind):
             checker.document.report("FO107", (*loc, "key"), what, hint="leave it out")
         checked.parts.append(Part(hear_change(checker, loc, self, self.where, scope_of(checker, {})), loc, "start"))
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """Whichever happens, of one."""
-        return core.AnyTrigger(delay)
+        return core.AnyTrigger(given.delay)
 
 
 def hear_change(checker: Checker, loc: Loc, changes: Changes, where: str | None, scope: Scope) -> Heard:

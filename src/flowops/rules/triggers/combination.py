@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flowops.core import plan as core
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Kind, Part, scope_of
 from flowops.rules.triggers.events import Event, Events, name_step, shared
 from flowops.settings.fields import Identifier, Wait
 from flowops.settings.shapes import says
@@ -35,9 +35,9 @@ class AnyTrigger(Kind):
                 checker.document.report("FO309", ("trigger", "as"), f"two steps are called `{self.step}`")
             checked.steps[self.step] = shared(checker, self.any)
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """With its delay."""
-        return core.AnyTrigger(delay)
+        return core.AnyTrigger(given.delay)
 
 
 class AllTrigger(Kind):
@@ -52,9 +52,9 @@ class AllTrigger(Kind):
         checked.parts += parts
         checked.parts += [Part(part.heard, part.loc, "take", part.number, part.steps) for part in parts]
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """With its window."""
-        return core.AllTrigger(len(self.all), self.within, delay)
+        return core.AllTrigger(len(self.all), self.within, given.delay)
 
 
 def _read(checker: Checker, checked: CheckedTrigger, key: str, number: int, event: Event) -> Part:

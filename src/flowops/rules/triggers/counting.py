@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from flowops.core import plan as core
 from flowops.core.counters import LONGEST as MOST
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Part
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Heard, Part
 from flowops.rules.triggers.event import EventTrigger
 from flowops.settings.fields import LONGEST, MILLISECOND, Identifier, as_text, integer, parse_number, refuse, within
 from flowops.settings.guess import one_of
@@ -110,6 +110,6 @@ class CountTrigger(EventTrigger):
         times = self.times or 1
         return core.Counter("times" if self.distinct is None else "distinct", times, self.within, times)
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """With its counter."""
-        return core.CountTrigger(self.counter, delay)
+        return core.CountTrigger(self.counter, given.delay)

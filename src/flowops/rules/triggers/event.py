@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flowops.core import plan as core
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Kind, Part, scope_of
 from flowops.settings.fields import Identifier, Label, Text
 from flowops.settings.shapes import says
 
@@ -34,6 +34,6 @@ class EventTrigger(Kind):
         checker.keys(checked.key, self.event)
         checked.parts.append(Part(heard, ("trigger",), "start", steps=(name,)))
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """With its delay."""
-        return core.EventTrigger(delay)
+        return core.EventTrigger(given.delay)

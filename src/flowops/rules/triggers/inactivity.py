@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flowops.core import plan as core
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Kind, Part, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Kind, Part, scope_of
 from flowops.settings.fields import Identifier, Label, Text, Wait
 from flowops.settings.shapes import says
 
@@ -33,6 +33,6 @@ class InactivityTrigger(Kind):
         checker.keys(checked.key, self.event)
         checked.parts += [Part(heard, ("trigger",), role, steps=(name,)) for role in ("see", "start")]
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """With its wait and its delay."""
-        return core.InactivityTrigger(self.inactive_for, delay)
+        return core.InactivityTrigger(self.inactive_for, given.delay)

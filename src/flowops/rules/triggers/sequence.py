@@ -14,7 +14,7 @@ from flowops.core.plan import Repeat
 from flowops.core.records import Micros
 from flowops.rules import document
 from flowops.rules.document import Loc
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard, Kind, Part, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Heard, Kind, Part, scope_of
 from flowops.rules.triggers.events import Event, Events, Happening, name_step, shared, shorthand
 from flowops.settings.fields import Boolean, Identifier, Wait, as_text, refuse, show_duration
 from flowops.settings.model import Model, Word
@@ -256,10 +256,10 @@ class SequenceTrigger(Kind):
         """Of what is unfinished the whole time, then the delay."""
         return [*([("within", self.within)] if self.unfinished else []), *super().waits()]
 
-    def build(self, delay: core.Delay) -> core.Trigger:
+    def build(self, given: Given) -> core.Trigger:
         """With its steps."""
         steps = tuple(_built(step, numbers) for step, numbers in self._numbered())
-        return core.SequenceTrigger(steps, self.within, self.repeat, self.strict, self.unfinished, delay)
+        return core.SequenceTrigger(steps, self.within, self.repeat, self.strict, self.unfinished, given.delay)
 
 
 class _Order:
