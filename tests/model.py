@@ -690,8 +690,9 @@ class User:
         run.evidence = (*run.evidence[: EVIDENCE - 1], happening.identity)
         for one in taken:
             times = len([took for took in run.took if one.part in took.parts])
+            own = len([took for took in run.took if took.step == step])
             for (place, kept_of), nth in zip(one.capture, one.nth, strict=True):
-                if nth in (0, times):
+                if nth in (0, times, -own):
                     new = tuple(values[i] for i in kept_of)
                     run.steps = (*run.steps[:place], new, *run.steps[place + 1 :])
         if run.kind != "delay":

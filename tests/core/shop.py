@@ -414,13 +414,14 @@ def _changes(listened: Sequence[On]) -> dict[int, tuple[Change, ...]]:
 
 
 def _sequence(index: int, draft: Draft, trigger: SequenceTrigger) -> list[tuple[On, Listener]]:
-    """Of each event that is taken the last is kept, in its place, and the first, so many places further."""
+    """Of each event that is taken the last is kept, in its place, and so many places further the first, or the step's."""
     taken = sum(len(step.parts) for step in trigger.steps if step.kind != "without")
     takes: list[tuple[On, Listener]] = []
     starts: list[tuple[On, Listener]] = []
     for part, on in enumerate(draft.members):
         capture: Capture = ((part, on.kept), (taken + part, on.kept)) if part < taken else ()
-        nth = (0, 1) if capture else ()
+        several = any(part in step.parts and len(step.parts) > 1 and step.kind == "any" for step in trigger.steps)
+        nth = (0, -1 if several else 1) if capture else ()
         takes.append((on, Take(index, on.where, capture, draft.key, part, nth)))
         if part in trigger.steps[0].parts:
             starts.append((on, Start(index, on.where, capture, draft.key, part, nth)))

@@ -112,6 +112,15 @@ def test_a_step_taken_several_times_is_spoken_of_as_its_last_or_its_first_taking
     assert [each[-1] for each in fired(plan, *rows)] == [expected]
 
 
+def test_of_any_the_first_taking_of_the_step_is_that_of_whichever_came_first() -> None:
+    """`liked[1].sku`, where `as: liked` names whichever it was; here kept for the event that it was."""
+    plan = seq(PAY, step(VIEW, ORDER, least=2, most=2), replace(PAY, where=SkuOf(6)))
+    begun = p("10:00"), o("10:10", sku="A"), v("10:20", sku="B")
+    assert [each[-1] for each in fired(plan, *begun, p("10:30", sku="B"), p("10:40", sku="A"))] == ["p 10:40"]
+    plan = seq(PAY, step(VIEW, ORDER, least=2, most=2), replace(PAY, where=SkuOf(5)))
+    assert fired(plan, *begun, p("10:30", sku="B")) == []
+
+
 def test_a_change_of_the_profile_may_be_a_step() -> None:
     """S19."""
     plan = seq(VIEW, changes(0, None, "x"), ORDER)

@@ -69,7 +69,7 @@ class Start:
     capture: Capture  # what later filters and the content need
     key: tuple[int, ...]  # indices into the event's values; () without `key`
     part: int = 0  # which of the trigger's events it is, where there are several
-    nth: tuple[int, ...] = (0,)  # of each of `capture`: what it keeps, the nth time that it is taken; 0: the last
+    nth: tuple[int, ...] = (0,)  # of each of `capture`: 0: kept of the last event; n: of the nth; -n: of the step's nth
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,11 +192,12 @@ class _Compiler:
         slots = list(captured)
         kept = [(step, nth) for step in part.steps for nth in (0, *plan.takings(step))]
         names = [slot_of(step, nth) if nth else step for step, nth in kept]
+        nth = tuple(nth if step == part.steps[0] else -nth for step, nth in kept)  # the second name is the step's
         capture = tuple((slots.index(name), tuple(map(event.index, captured[name]))) for name in names)
         if part.role == "see":
             return core.See(listening.plan, where, capture, key)
         listener = core.Start if part.role == "start" else core.Take
-        return listener(listening.plan, where, capture, key, part.number, tuple(nth for _, nth in kept))
+        return listener(listening.plan, where, capture, key, part.number, nth)
 
     def _changes(self) -> dict[int, tuple[core.Change, ...]]:
         changes: dict[int, list[core.Change]] = {}

@@ -192,17 +192,17 @@ class SequenceMatcher(Matcher):
         marks: tuple[Mark, ...] = instance.progress[0]
         counts = list(instance.progress[1])
         steps = list(instance.steps)
-        for each in met:
-            if each.part in step.parts and not (step.every and counts[each.part]):
-                counts[each.part] += 1
-                for (slot, places), nth in zip(each.capture, each.nth, strict=True):
-                    if nth in (0, counts[each.part]):
-                        steps[slot] = tuple([values[place] for place in places])
         if marks and marks[-1][0] == number:
             *before, (_, times, first, done, _) = marks
         else:
             before, times, first, done = list(marks), 0, ts, NEVER
         times += 1
+        for each in met:
+            if each.part in step.parts and not (step.every and counts[each.part]):
+                counts[each.part] += 1
+                for (slot, places), nth in zip(each.capture, each.nth, strict=True):
+                    if nth in (0, counts[each.part], -times):
+                        steps[slot] = tuple([values[place] for place in places])
         if done == NEVER and (all(counts[part] for part in step.parts) if step.every else times >= step.least):
             done = ts
         kept = instance.evidence[: EVIDENCE - 1]
