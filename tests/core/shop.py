@@ -369,7 +369,7 @@ def project(
         if isinstance(draft.trigger, InactivityTrigger):
             listened.append((draft.on, See(index, draft.on.where, ((0, draft.on.kept),), draft.key)))
         for part, on in enumerate(draft.members if isinstance(draft.trigger, AllTrigger) else ()):
-            listened.append((on, Take(index, on.where, ((part, on.kept),), draft.key, part)))
+    """Kept are of each event the last that is taken, in its place, and the first, or the step's, so many further."""
         if isinstance(draft.trigger, SequenceTrigger):
             listened += _sequence(index, draft, draft.trigger)
         if isinstance(draft.trigger, SequenceTrigger | DateTrigger | ScheduleTrigger):
