@@ -49,7 +49,7 @@ servers: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m servers.fetch
 
 test: servers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 chaos: servers
 	@FLOWOPS_KILLS=50 $(BIN)/python -m pytest tests/channels/test_run.py -k killed --timeout 1800 $(ARGS)
@@ -70,12 +70,13 @@ bench: $(READY)
 docs: $(READY)
 	@$(BIN)/python scripts/docs.py
 
+# Versions stay where they still fit; all of them anew: make lock UPGRADE=--upgrade, or one: UPGRADE='-P NAME'.
 # The index is left out of the file, so that it serves behind any mirror; setuptools builds the project itself.
 lock:
 	@test -x $(BIN)/python || $(MAKE) setup
 	@test -x $(BIN)/uv || $(PIP) install uv
 	@echo "Resolving pyproject.toml for Python 3.11 and 3.12 into requirements.lock"
-	@printf 'setuptools>=77\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+	@printf 'setuptools>=77\nwheel\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(UPGRADE) \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		--extra dev --output-file requirements.lock pyproject.toml -
 	@if grep -n '://' requirements.lock; then echo "requirements.lock names a host" >&2; exit 1; fi
