@@ -369,7 +369,7 @@ def project(
         if isinstance(draft.trigger, InactivityTrigger):
             listened.append((draft.on, See(index, draft.on.where, ((0, draft.on.kept),), draft.key)))
         for part, on in enumerate(draft.members if isinstance(draft.trigger, AllTrigger) else ()):
-    """Kept are of each event the last that is taken, in its place, and the first, or the step's, so many further."""
+            listened.append((on, Take(index, on.where, ((part, on.kept),), draft.key, part)))
         if isinstance(draft.trigger, SequenceTrigger):
             listened += _sequence(index, draft, draft.trigger)
         if isinstance(draft.trigger, SequenceTrigger | DateTrigger | ScheduleTrigger):
@@ -414,7 +414,7 @@ def _changes(listened: Sequence[On]) -> dict[int, tuple[Change, ...]]:
 
 
 def _sequence(index: int, draft: Draft, trigger: SequenceTrigger) -> list[tuple[On, Listener]]:
-    """Of each event that is taken the last is kept, in its place, and so many places further the first, or the step's."""
+    """Kept are the last taking of each event, in its place, and the first, or the step's, so many places further."""
     taken = sum(len(step.parts) for step in trigger.steps if step.kind != "without")
     takes: list[tuple[On, Listener]] = []
     starts: list[tuple[On, Listener]] = []
