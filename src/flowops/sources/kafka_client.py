@@ -46,7 +46,7 @@ _TUNED: dict[str, Any] = {
     "queued.min.messages": 50_000,
     "queued.max.messages.kbytes": 32 * 1024,
     "fetch.wait.max.ms": 100,
-    "fetch.queue.backoff.ms": 10,
+    "fetch.queue.backoff.ms": 10,  # the client's own second would pass each time that its queue has been full
     "reconnect.backoff.max.ms": 1_000,
 }
 """What `options` may say otherwise."""

@@ -37,7 +37,7 @@ class Clock:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._reader = reader
-        self._durable = durable
+        self.durable = durable
         self._committed = self._saved = place or (0, 0)
         found = sorted(int(path.stem.partition("-")[2]) for path in folder.glob(f"{reader}-*.jsonl"))
         self.since: list[Move] = [move for generation in found for move in self._read(generation)]
@@ -52,7 +52,7 @@ class Clock:
         if self._file is None:
             self._file = self._path(self._generation).open("wb", buffering=0)
         self._file.write(data)
-        if self._durable:
+        if self.durable:
             os.fsync(self._file.fileno())
         self._length += len(data)
 

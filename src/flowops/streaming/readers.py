@@ -40,7 +40,9 @@ _FIRST_CHUNK = 2048  # enough to announce a partition's first time, small enough
 _OPEN_FILES = 64  # partitions of a reader that may keep their file open while they wait
 _NAP = 0.005
 _LONGEST_NAP = 0.1  # one source that sleeps long would stall the others
-_TICK = 0.1  # seconds between two looks at the wall clock
+_TICK = 0.1
+_DURABLE_TICK = 0.5
+"""Seconds between two looks at the wall clock; what it moves is written down, and a durable file is waited for."""
 
 SHARD_KEYS = tuple(f"{shard:02d}" for shard in range(SHARDS))
 
@@ -268,7 +270,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         """
         if not self._inputs.follow or now < self._tick_at:
             return False
-        self._tick_at = now + _TICK
+        self._tick_at = now + (_DURABLE_TICK if self._clock.durable else _TICK)
         told = min(lane.intake.watermark for lane in lanes)
         moves: list[tuple[_Lane, Micros]] = []
         reached = ENDED
