@@ -23,7 +23,7 @@ zone: UTC
 sources:
   web: {file: data/web.jsonl}
   crm: {kind: profiles, file: data/crm.jsonl}
-profile: {first_name: string}
+profile: {first_name: string, birthday: date}
 channels:
   push: {type: file, path: out/push.jsonl}
   sms: {type: file, path: out/sms.jsonl, limit: sms}
@@ -115,10 +115,12 @@ def test_all_of_them_do_what_they_say(shop: Path) -> None:
     (shop / "data" / "web.jsonl").write_text(
         "".join(json.dumps(line) + "\n" for line in sorted(log, key=lambda line: line["ts"]))
     )
+    (shop / "data" / "crm.jsonl").write_text('{"user_id": "child", "birthday": "1990-02-14"}\n')
     assert replay(shop)["status"] == "finished"
     lines = (shop / "out" / "push.jsonl").read_text().splitlines()
     sent = sorted((message["plan"], message["user_id"]) for message in map(json.loads, lines))
     assert sent == [
+        ("birthday", "child"),
         ("cart", "cart"),
         ("group-invitation", "opener"),
         ("not-logged-in", "away"),
@@ -159,6 +161,12 @@ def test_nothing_is_written_over(shop: Path) -> None:
     (shop / "rules" / "mine.yaml").rename(shop / "rules" / "other.yaml")
     assert "already is a plan `mine`" in refused(2, "new", "win-back", "mine", "--project", shop)
     assert (shop / "rules" / "other.yaml").read_text() == before
+
+
+def test_an_attribute_that_is_not_declared_is_told(shop: Path) -> None:
+    (shop / "flowops.yaml").write_text(PROJECT.replace(", birthday: date", "") + "  order: {}\n")
+    said = refused(2, "new", "birthday", "--project", shop)
+    assert "under `profile:`, add or change\n    birthday: date" in said
 
 
 def test_an_event_that_no_source_gives_is_told(shop: Path) -> None:

@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Write a plan for a scenario into rules/NAME.yaml, with the project's events and channel."""
     from flowops.errors import ConfigError
-    from flowops.rules.scenarios import SCENARIOS, fill, lacking, silent
+    from flowops.rules.scenarios import SCENARIOS, fill, lacking, silent, unknown_attributes
     from flowops.settings.guess import one_of
 
     if scenario is None:
@@ -46,9 +46,9 @@ def command(
     channel = channel or next(iter(file.channels))
     if channel not in file.channels:
         raise ConfigError(f"there is no channel `{channel}`\n  try: {one_of(channel, file.channels)}")
-    missing = lacking(scenario, file, names)
-    if missing:
-        raise ConfigError(_undeclared(scenario, missing, names))
+    missing, attributes = lacking(scenario, file, names), unknown_attributes(scenario, file)
+    if missing or attributes:
+        raise ConfigError(_undeclared(scenario, missing, attributes, names))
     if quiet := silent(scenario, file, names):
         raise ConfigError(
             f"no source of flowops.yaml gives `{quiet[0]}`; nothing was written\n  try: add the source that has it"
@@ -113,25 +113,29 @@ def _names(scenario: str, events: list[str]) -> dict[str, str]:
         role, equals, event = text.partition("=")
         if not equals or not event:
             raise ConfigError(
-                f"--event takes ROLE=EVENT, got {text!r}\n  try: --event {next(iter(SCENARIOS[scenario]))}=NAME"
+                f"--event takes ROLE=EVENT, got {text!r}\n  try: --event {next(iter(SCENARIOS[scenario].events))}=NAME"
             )
-        if role not in SCENARIOS[scenario]:
-            raise ConfigError(f"{scenario} has no event `{role}`\n  try: {one_of(role, SCENARIOS[scenario])}")
+        if role not in SCENARIOS[scenario].events:
+            raise ConfigError(f"{scenario} has no event `{role}`\n  try: {one_of(role, SCENARIOS[scenario].events)}")
         names[role] = event
     return names
 
 
-def _undeclared(scenario: str, missing: Mapping[str, Mapping[str, str]], names: Mapping[str, str]) -> str:
+def _undeclared(
+    scenario: str, missing: Mapping[str, Mapping[str, str]], attributes: Mapping[str, str], names: Mapping[str, str]
+) -> str:
     """What to add to flowops.yaml."""
     from flowops.rules.scenarios import SCENARIOS
 
-    lines = []
-    for event, properties in missing.items():
-        inside = ", ".join(f"{name}: {type_}" for name, type_ in properties.items())
-        lines.append(f"    {json.dumps(event, ensure_ascii=False)}: {{properties: {{{inside}}}}}")
-    roles = [role for role, wanted in SCENARIOS[scenario].items() if names.get(role, wanted.usual) in missing]
-    return (
-        f"{scenario} needs what flowops.yaml does not declare; nothing was written\n"
-        "  try: under `events:`, add or complete\n" + "\n".join(lines) + "\n"
-        f"  or: say what it is called here: {' '.join(f'--event {role}=NAME' for role in roles)}"
-    )
+    said = [f"{scenario} needs what flowops.yaml does not declare; nothing was written"]
+    if attributes:
+        said.append("  try: under `profile:`, add or change")
+        said += [f"    {name}: {type_}" for name, type_ in attributes.items()]
+    if missing:
+        said.append("  try: under `events:`, add or complete")
+        for event, properties in missing.items():
+            inside = ", ".join(f"{name}: {type_}" for name, type_ in properties.items())
+            said.append(f"    {json.dumps(event, ensure_ascii=False)}: {{properties: {{{inside}}}}}")
+        roles = [r for r, wanted in SCENARIOS[scenario].events.items() if names.get(r, wanted.usual) in missing]
+        said.append(f"  or: say what it is called here: {' '.join(f'--event {role}=NAME' for role in roles)}")
+    return "\n".join(said)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from string import Template
 
@@ -26,25 +26,38 @@ class Role:
     properties: Mapping[str, Type]
 
 
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a plan needs: events, by the role that they have in it, and attributes of the profile."""
+
+    events: Mapping[str, Role]
+    attributes: Mapping[str, Type] = field(default_factory=dict)
+
+
 BOUGHT = Role("order", {})
 BOUGHT_SKU = Role("order", {"sku": "string"})
 
-SCENARIOS: Mapping[str, Mapping[str, Role]] = {
-    "welcome": {"registered": Role("register", {}), "bought": BOUGHT},
-    "cart": {"added": Role("add_to_cart", {"sku": "string"}), "bought": BOUGHT_SKU},
-    "win-back": {"bought": BOUGHT},
-    "repurchase": {"bought": BOUGHT_SKU},
-    "payment-failed": {
-        "failed": Role("payment_failed", {"order_id": "string"}),
-        "paid": Role("payment_succeeded", {"order_id": "string"}),
-    },
-    "not-logged-in": {"login": Role("login", {})},
-    "group-invitation": {
-        "opened": Role("group_opened", {"group_id": "string"}),
-        "completed": Role("group_completed", {"group_id": "string"}),
-    },
+SCENARIOS: Mapping[str, Scenario] = {
+    "welcome": Scenario({"registered": Role("register", {}), "bought": BOUGHT}),
+    "cart": Scenario({"added": Role("add_to_cart", {"sku": "string"}), "bought": BOUGHT_SKU}),
+    "win-back": Scenario({"bought": BOUGHT}),
+    "birthday": Scenario({"bought": BOUGHT}, {"birthday": "date"}),
+    "repurchase": Scenario({"bought": BOUGHT_SKU}),
+    "payment-failed": Scenario(
+        {
+            "failed": Role("payment_failed", {"order_id": "string"}),
+            "paid": Role("payment_succeeded", {"order_id": "string"}),
+        }
+    ),
+    "not-logged-in": Scenario({"login": Role("login", {})}),
+    "group-invitation": Scenario(
+        {
+            "opened": Role("group_opened", {"group_id": "string"}),
+            "completed": Role("group_completed", {"group_id": "string"}),
+        }
+    ),
 }
-"""By name: the events, by the role that they have in the plan."""
+"""By name."""
 
 _HELLO = "Hi {{ user.first_name | default: 'there' }}. "
 
@@ -57,7 +70,7 @@ def about(scenario: str) -> str:
 def lacking(scenario: str, project: ProjectFile, names: Mapping[str, str]) -> dict[str, dict[str, Type]]:
     """The events, with properties, that a project would have to declare; `names` are those chosen, by role."""
     missing: dict[str, dict[str, Type]] = {}
-    for role, wanted in SCENARIOS[scenario].items():
+    for role, wanted in SCENARIOS[scenario].events.items():
         event = names.get(role, wanted.usual)
         declared = project.events.get(event)
         properties = {} if declared is None else declared.properties
@@ -67,15 +80,22 @@ def lacking(scenario: str, project: ProjectFile, names: Mapping[str, str]) -> di
     return missing
 
 
+def unknown_attributes(scenario: str, project: ProjectFile) -> dict[str, Type]:
+    """The attributes that a project would have to declare, or declares with another type."""
+    wanted = SCENARIOS[scenario].attributes
+    known = {name: attribute.type for name, attribute in project.profile.items()}
+    return {name: type_ for name, type_ in wanted.items() if known.get(name) != type_}
+
+
 def silent(scenario: str, project: ProjectFile, names: Mapping[str, str]) -> list[str]:
     """The events that no source of the project can give."""
-    events = {names.get(role, wanted.usual): None for role, wanted in SCENARIOS[scenario].items()}
+    events = {names.get(role, wanted.usual): None for role, wanted in SCENARIOS[scenario].events.items()}
     return [event for event in events if not any(events_of(source, [event]) for source in project.sources.values())]
 
 
 def fill(scenario: str, plan: str, project: ProjectFile, channel: str, names: Mapping[str, str]) -> str:
     """The text of the plan."""
-    events = {role: _written(names.get(role, wanted.usual)) for role, wanted in SCENARIOS[scenario].items()}
+    events = {role: _written(names.get(role, wanted.usual)) for role, wanted in SCENARIOS[scenario].events.items()}
     greets = "first_name" in project.profile and project.profile["first_name"].type == "string"
     text = Template(_text(scenario)).substitute(events, plan=plan, channel=channel, hello=_HELLO if greets else "")
     if project.channels[channel].limit == "sms":  # which has no title
