@@ -182,7 +182,10 @@ def check_supply(
     for name in used_attributes(project, plans):
         if name in project.profile and not any(_may_have(inputs[giver], layouts[giver], name) for giver in givers):
             what = f"plans use `user.{name}`, but no profiles source gives it: it is always NULL"
-            document.report("FO506", ("profile", name), what, hint="add a source with `kind: profiles`")
+            hint = (
+                f"name its column under `fields` of `{givers[0]}`" if givers else "add a source with `kind: profiles`"
+            )
+            document.report("FO506", ("profile", name), what, hint=hint)
 
 
 def check_segments(
