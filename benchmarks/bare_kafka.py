@@ -20,9 +20,14 @@ BATCH = 10_000
 
 def consume(bootstrap: str, topic: str, events: int) -> int:
     """Read the first `events` messages of the topic; how many of them J1s hears."""
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "bare", "enable.auto.commit": False, "fetch.min.bytes": 100_000}
-    )
+    options = {
+        "bootstrap.servers": bootstrap,
+        "group.id": "bare",
+        "enable.auto.commit": False,
+        "fetch.min.bytes": 100_000,
+        "fetch.queue.backoff.ms": 10,  # with the client's own second it waits as soon as its queue has been full
+    }
+    consumer = Consumer(options)
     partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
     decode = msgspec.json.Decoder(CategoryEvent).decode
