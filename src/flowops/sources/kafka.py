@@ -233,7 +233,7 @@ class KafkaPartition:
             if isinstance(taken, int):  # the end of the log, beyond what a transaction leaves in it
                 self._offset = max(self._offset, taken)
                 continue
-            offsets = cast("list[int]", [message.offset() for message in taken])
+            offsets = _offsets(taken)
             after = offsets[-1] + 1
             if self._end is not None and after > self._end:
                 cut = bisect_left(offsets, self._end)
@@ -298,7 +298,7 @@ class KafkaPartition:
             self._client.unassign(self._number)
             self._inbox = None
 
-    def _chunk(self, messages: list[Message], offsets: list[int]) -> Chunk:
+    def _chunk(self, messages: list[Message], offsets: Sequence[int]) -> Chunk:
         values = [message.value() for message in messages]
         rows: Sequence[Row | None] | None = None
         dead: list[DeadLetter] = []
@@ -316,8 +316,7 @@ class KafkaPartition:
             if ahead:
                 dead += [self._dead(offsets[number], error, values[number]) for number, error in ahead]
                 dead.sort(key=lambda letter: letter.position)
-        first = offsets[0]
-        return Chunk(first, rows, dead, unit, None if offsets[-1] - first == len(offsets) - 1 else offsets)
+        return Chunk(offsets[0], rows, dead, unit, None if isinstance(offsets, range) else offsets)
 
     def _one_by_one(
         self, messages: list[Message], values: list[bytes | None]
@@ -362,8 +361,9 @@ class KafkaPartition:
     ) -> tuple[Sequence[Row | None], list[tuple[int, UnfitError]]]:
         """The rows, but none whose time is more than `bound` ahead of when the broker (or producer) recorded it."""
         stamps = [message.timestamp() for message in messages]
+        kind, oldest = min(stamps)
         newest = max((row.ts for row in rows if row is not None), default=None)
-        if newest is None or (newest * unit <= min(stamps)[1] * 1000 + bound and min(stamps)[0] != _NO_TIME):
+        if newest is None or (newest * unit <= oldest * 1000 + bound and kind != _NO_TIME):
             return rows, []
         kept = list(rows)
         ahead: list[tuple[int, UnfitError]] = []
@@ -379,3 +379,11 @@ class KafkaPartition:
         reason: Reason = error.reason
         sample = (value or b"")[: 4 * _SAMPLE].decode(errors="replace")[:_SAMPLE]
         return DeadLetter(self._source.name, self.name, offset, reason, error.detail, sample)
+
+
+def _offsets(messages: Sequence[Message]) -> Sequence[int]:
+    """A range where there are no gaps, as mostly; then only the ends are asked."""
+    first, last = cast("int", messages[0].offset()), cast("int", messages[-1].offset())
+    if last - first == len(messages) - 1:
+        return range(first, last + 1)
+    return cast("list[int]", [message.offset() for message in messages])
