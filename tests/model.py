@@ -33,6 +33,7 @@ from flowops.core.plan import (
     DateTrigger,
     Goal,
     InactivityTrigger,
+    Lookback,
     Plan,
     Project,
     Quiet,
@@ -119,7 +120,7 @@ def expected(project: Project, partitions: Sequence[Partition], until: Micros | 
     landed = [receipt_row(h) for h in receipts if h.at < records_before]
     whole = Outcome([], [], [late for one in partitions for late in late_records(one)], [], 0, [], landed)
     for user_id in sorted({h.row.user_id for h in happenings if h.row.user_id}):
-        user = User(project, user_id, origin(partitions, timers_up_to))
+        user = User(project, user_id, origin(partitions, timers_up_to), began(partitions))
         own = [h for h in happenings if h.row.user_id == user_id or h in receipts]  # whose a receipt is, its id says
         user.live(own, records_before, timers_up_to)
         whole.decisions.extend(opening.decision for opening in user.decided)
@@ -143,6 +144,16 @@ def origin(partitions: Sequence[Partition], timers_up_to: Micros) -> Micros:
     """S18: time begins with the first record of the first partition to have one; without any, where it ends."""
     timed = [[row.ts for row in one.rows if row is not None and row.ts > BEFORE_ALL] for one in partitions]
     return min([times[0] for times in timed if times], default=timers_up_to if timers_up_to > BEFORE_ALL else ENDED)
+
+
+def began(partitions: Sequence[Partition]) -> dict[int, Micros]:
+    """S12a: by source, its first record that has a time: the first of one of its partitions."""
+    firsts: dict[int, Micros] = {}
+    for one in partitions:
+        times = [row.ts for row in one.rows if row is not None and row.ts > BEFORE_ALL]
+        if times:
+            firsts[one.source.index] = min(times[0], firsts.get(one.source.index, times[0]))
+    return firsts
 
 
 def places(index: int, partition: Partition) -> Iterator[Happening]:
@@ -319,6 +330,25 @@ class Counting:
             return [one for i, one in enumerate(inside) if one.value not in [later.value for later in inside[i + 1 :]]]
         return inside
 
+    def answer(self, look: Lookback, now: Micros, since: Micros | None, *, by_timer: bool) -> bool | None:
+        """S12a: whether it is so much; None where that is unknown, since the history does not reach back so far."""
+        counter = self.counter
+        begin = since if counter.begin is None else counter.begin
+        if counter.within is not None:
+            begin = now - counter.within if by_timer else now - counter.within + 1  # S10: `[t - W, t)`, `(t - W, t]`
+        inside = [one for one in self.events if begin is None or begin <= one.ts]
+        if counter.end is not None:
+            inside = [one for one in inside if one.ts < counter.end]
+        if counter.kind == "sum":
+            have: Any = sum(one.value for one in inside)
+        else:
+            have = len({one.value for one in inside}) if counter.kind == "distinct" else len(inside)
+        if look.high is not None and have > look.high:
+            return False
+        if since is None or begin is None or begin < since:  # unknown; but so much is so much
+            return True if look.high is None and have >= look.low else None
+        return bool(have >= look.low)
+
     def holds(self, now: Micros) -> bool:
         inside = self.window(now)
         if self.counter.kind == "sum":
@@ -338,6 +368,7 @@ class User:
     project: Project
     user_id: str
     origin: Micros
+    began: dict[int, Micros]  # by source: its first record
     handled: list[Happening] = field(default_factory=list)
     started: list[Instance] = field(default_factory=list)
     under_way: list[Instance] = field(default_factory=list)
@@ -358,6 +389,7 @@ class User:
             now = coming[0].at if coming else ENDED
             scheduled = min(self.occurrences(), default=(ENDED, 0))
             if scheduled[0] <= min(timers_up_to, now, *(one.due for one in self.timers())):
+                self.by_timer = True
                 self.occur(*scheduled)
                 continue
             timer = min(self.timers(), key=attrgetter("due", "plan.index", "since", "number"), default=None)
@@ -367,8 +399,10 @@ class User:
             if silent and silent.undelivered_at <= min(timers_up_to, now, timer.due if timer else ENDED):
                 self.change(silent, "undelivered", silent.undelivered_at, None)
             elif timer and timer.due <= min(timers_up_to, now):
+                self.by_timer = True
                 self.fire(timer)
             elif coming:
+                self.by_timer = False
                 self.handle(coming.pop(0))
             else:
                 return
@@ -387,9 +421,7 @@ class User:
         """S18: the audience is asked at that instant, before anything that is due then."""
         plan = self.project.plans[index]
         self.occurred[index] = at
-        if plan.starts_at <= at < plan.ends_at and (
-            not plan.audience or plan.audience((), (), self.profile(), at, None)
-        ):
+        if plan.starts_at <= at < plan.ends_at and (self.is_inside(plan, at)):
             begun = self.instance(plan, None, at, (), plan.blank)
             begun.kind = "wait"
             self.under_way.append(begun)
@@ -428,7 +460,7 @@ class User:
         self.came[plan.index] = int(date.evidence[0])
         if not plan.starts_at <= date.due < plan.ends_at:
             return
-        if plan.audience and not plan.audience((), (), self.profile(), date.due, None):
+        if not self.is_inside(plan, date.due):
             self.outside_audience += 1
             return
         self.act(self.instance(plan, None, date.due, (), plan.blank), date.due)
@@ -519,6 +551,22 @@ class User:
 
     # Triggers
 
+    def is_inside(self, plan: Plan, now: Micros) -> bool:
+        """S22: whether the user is in the plan's audience."""
+        return plan.audience is None or plan.audience((), (), self.looked_back(plan, now), now, None)
+
+    def looked_back(self, plan: Plan, now: Micros) -> Attributes:
+        """S12a: the profile, and what the audience asks of the past; the history holds from where all sources do."""
+        answers = []
+        for look in plan.lookbacks:
+            own = [self.project.sources[number].since or self.began.get(number) for number in look.sources]
+            since = max(each for each in own if each is not None) if None not in own else None
+            counter = self.project.counters[look.counter]
+            assert counter is not None
+            counting = self.countings.get((look.counter, None)) or Counting(counter)
+            answers.append(counting.answer(look, now, since, by_timer=self.by_timer))
+        return (*self.profile(), *answers)
+
     def count(self, happening: Happening, values: Values, listener: Count) -> bool:
         """S16: an event counts, a late one as of its own time; whether it reaches what is wanted, and may fire."""
         if not has_key(values, listener.key):
@@ -537,7 +585,7 @@ class User:
         lead = plan.trigger.within if isinstance(plan.trigger, InactivityTrigger) else 0  # S17: its end falls into them
         if happening.late or not plan.starts_at <= ts + lead < plan.ends_at:
             return False
-        if plan.audience and not plan.audience((), (), self.profile(), ts, None):
+        if not self.is_inside(plan, ts):
             self.outside_audience += 1
             return False
         return True
@@ -867,7 +915,7 @@ class User:
         arm, variant = arm_of(plan.experiment, self.user_id)
         if not plan.starts_at <= now < plan.ends_at:  # S20
             return "plan_ended", None
-        if plan.audience and not plan.audience((), instance.steps, profile, now, None):  # S22
+        if not self.is_inside(plan, now):  # S22
             return "not_in_audience", None
         if not self.may_enter(plan, instance.key, now):
             return "reentry", None

@@ -37,6 +37,7 @@ from flowops.core.plan import (
     Goal,
     InactivityTrigger,
     Listener,
+    Lookback,
     Occurrences,
     Plan,
     Predicate,
@@ -160,6 +161,19 @@ class Everyone:
 
 
 @dataclass(frozen=True)
+class Did:
+    """What the user did, or did not: the answers to the plan's `did`, in their order; and the rest of the audience."""
+
+    wanted: tuple[bool, ...]
+    inside: Predicate | None = None
+
+    def __call__(self, values: Values, steps: Steps, user: Attributes, now: Micros, variant: str | None) -> bool:
+        answers = user[len(ATTRIBUTES) + len(SEGMENTS) + 1 :]
+        fits = all(answer is wanted for answer, wanted in zip(answers, self.wanted, strict=True))
+        return fits and (self.inside is None or self.inside(values, steps, user, now, variant))
+
+
+@dataclass(frozen=True)
 class Before:
     """now < instant."""
 
@@ -253,6 +267,7 @@ class Draft:
     channel: int = 0
     needs_city: bool = False
     aims: tuple[Aim, ...] = ()
+    did: tuple[tuple[On, Counter, int | Decimal, int | None], ...] = ()  # with how much, to how much
     zone: Zone = UTC
     starts_at: Micros = -(1 << 60)
     ends_at: Micros = 1 << 60
@@ -359,8 +374,16 @@ def project(
             (aim.on, Attain(index, goal, aim.on.where)) for goal, aim in enumerate(draft.aims) if not aim.receipt
         ]
     triggers: list[Trigger] = []
+    counters: list[Counter | None] = [draft.counter for draft in drafts]
+    looks: list[tuple[Lookback, ...]] = []
     for index, draft in enumerate(drafts):
         triggers.append(draft.trigger)
+        looks.append(())
+        for on, counter, low, high in draft.did:
+            value = {"times": None, "distinct": 0, "sum": 1}[counter.kind]
+            listened.append((on, Count(None, len(counters), on.where, value, ())))
+            looks[-1] += (Lookback(len(counters), low, high, tuple(range(len(disorder)))),)
+            counters.append(counter)
         listened += [(on, Cancel(index, on.where, draft.key)) for on in draft.without]
         if draft.counter is not None:
             value = {"times": None, "distinct": 0, "sum": 1}[draft.counter.kind]
@@ -398,9 +421,9 @@ def project(
         channels=CHANNELS,
         events=tuple(EventTable(event, PROPERTIES) for event in EVENTS),
         listeners=tuple(listener for _, listener in listened),
-        plans=tuple(_plan(index, draft, triggers[index]) for index, draft in enumerate(drafts)),
+        plans=tuple(_plan(index, draft, triggers[index], looks[index]) for index, draft in enumerate(drafts)),
         changes=_changes([on for on, _ in listened]),
-        counters=tuple(draft.counter for draft in drafts),
+        counters=tuple(counters),
     )
 
 
@@ -470,7 +493,7 @@ def _source(
     )
 
 
-def _plan(index: int, draft: Draft, trigger: Trigger) -> Plan:
+def _plan(index: int, draft: Draft, trigger: Trigger, looks: tuple[Lookback, ...]) -> Plan:
     return Plan(
         index=index,
         id=draft.id,
@@ -484,6 +507,7 @@ def _plan(index: int, draft: Draft, trigger: Trigger) -> Plan:
         ends_at=draft.ends_at,
         audience=Everyone(draft.audience) if isinstance(draft.trigger, ScheduleTrigger) else draft.audience,
         trigger=trigger,
+        lookbacks=looks,
         reentry=draft.reentry,
         caps=draft.caps,
         quiet=draft.quiet,

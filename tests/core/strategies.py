@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
+from decimal import Decimal
 from typing import Any, Literal
 
 import driver
@@ -17,6 +18,7 @@ from flowops.core.plan import (
     AllTrigger,
     AnyTrigger,
     Cap,
+    Counter,
     DateTrigger,
     Delay,
     EventTrigger,
@@ -435,6 +437,61 @@ def calendar_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
     if joined:
         logs.append((3, "0", as_read(joined), True))
     return World(base, planned, (0,), 0, tuple(logs))
+
+
+def looks() -> st.SearchStrategy[tuple[shop.On, Counter, int | Decimal, int | None]]:
+    """What an audience may ask of the past."""
+    ons = st.builds(shop.On, st.sampled_from(["view", "order", None]), conditions)
+    windows = st.one_of(units.map(lambda span: 2 * span), units, st.none())
+    ranges = st.sampled_from([(1, None), (1, None), (2, None), (1, 1), (1, 2), (0, 1), (2, 3)])
+    counts = st.tuples(ons, st.sampled_from(["times", "distinct"]), windows, ranges).map(
+        lambda it: (it[0], Counter(it[1], 1, it[2], (it[3][0] if it[3][1] is None else it[3][1] + 1)), *it[3])
+    )
+    sums = st.tuples(ons, windows, st.sampled_from(["0.3", "2", "5"])).map(
+        lambda it: (it[0], Counter("sum", 1, it[1], 0), Decimal(it[2]), None)
+    )
+    spans = st.tuples(ons, st.sampled_from(BASES), st.integers(0, 4), st.integers(1, 8)).map(
+        lambda it: (
+            it[0],
+            Counter("times", 1, None, 2, it[1] + it[2] * 2 * UNIT, it[1] + (it[2] + it[3]) * 2 * UNIT),
+            1,
+            1,
+        )
+    )
+    return st.one_of(counts, counts, sums, spans)
+
+
+@st.composite
+def looking_worlds(draw: st.DrawFn) -> World:
+    """One user of whose past audiences ask, at events, at schedules and after delays; a source may lag behind."""
+    base = draw(st.sampled_from(BASES))
+    planned = []
+    for i in range(draw(st.integers(1, 2))):
+        did = tuple(draw(st.lists(looks(), min_size=1, max_size=2)))
+        delay = draw(st.sampled_from([0, 0, UNIT, 2 * UNIT]))
+        trigger = draw(
+            st.sampled_from(
+                [EventTrigger(delay), EventTrigger(delay), ScheduleTrigger(shop.Daily(30 * (i + 1)), delay)]
+            )
+        )
+        wanted = tuple(draw(st.booleans()) for _ in did)
+        planned.append(
+            shop.Draft(f"plan{i}", on=draw(ons()), trigger=trigger, did=did, audience=shop.Did(wanted, draw(cities)))
+        )
+    disorder = tuple(draw(st.lists(st.sampled_from([0, UNIT]), min_size=1, max_size=2)))
+    rows = [
+        shop.event(base + n * UNIT, draw(st.sampled_from(shop.EVENTS)), draw(st.sampled_from(SKUS)), id=f"e{i}")
+        for i, n in enumerate(sorted(draw(st.lists(st.integers(0, 16), min_size=4, max_size=16))))
+    ]
+    late = st.sampled_from([0, 0, 0, UNIT, 3 * UNIT])
+    read = [(row, draw(late), draw(st.integers(0, len(disorder) - 1))) for row in rows]
+    read += [(rows[n], draw(late), 0) for n in draw(st.lists(st.integers(0, 3), max_size=2))]  # S4
+    logs = [
+        (source, "0", as_read([(row, delay) for row, delay, own in read if own == source]), True)
+        for source in range(len(disorder))
+    ]
+    told = [shop.profile(base if draw(st.booleans()) else None, city="x")]
+    return World(base, tuple(planned), disorder, 0, (*logs, (len(disorder), "0", tuple(told), True)))
 
 
 @st.composite

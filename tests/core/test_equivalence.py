@@ -24,6 +24,7 @@ ANY_WORLD = st.one_of(
     strategies.counting_worlds(),
     strategies.sequence_worlds(open_ended=True),
     strategies.calendar_worlds(open_ended=True),
+    strategies.looking_worlds(),
 )
 
 
@@ -119,6 +120,12 @@ def test_counts_and_sums_are_as_the_model_has_them(world: strategies.World) -> N
 @given(strategies.calendar_worlds(open_ended=True), st.integers(0, 100))
 def test_what_the_calendar_begins_is_as_the_model_has_it(world: strategies.World, further: int) -> None:
     """S18, S19: over the nights on which clocks change, while dates, zones and segments change."""
+    both(world, world.base + further * strategies.UNIT)
+
+
+@given(strategies.looking_worlds(), st.integers(0, 40))
+def test_what_audiences_ask_of_the_past_is_as_the_model_has_it(world: strategies.World, further: int) -> None:
+    """S12a."""
     both(world, world.base + further * strategies.UNIT)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -631,3 +632,56 @@ def test_a_date_of_the_profile(compile_: Compile) -> None:
     birthday = project.attributes.index("birthday")
     delay = core.UntilLocal(1200, frozenset(range(7)))
     assert project.plans[0].trigger == core.DateTrigger(birthday, True, -7 * DAY, 510, delay)
+
+
+def test_what_an_audience_asks_of_the_past(compile_: Compile) -> None:
+    """S12a: answers stand behind the attributes, in the order in which they are written."""
+    audience = (
+        "audience:\n  any:\n    - {where: user.tier = 'gold', did: [view, {event: order, sum: amount, reaches: 9.5}]}\n"
+        "    - {did_not: {event: order, where: amount > 1, distinct: sku, times: 0..2, within: 30d}}\n"
+    )
+    january = "{event: view, between: [2022-01-01, 2022-01-31]}"
+    project = compile_(
+        simple("a", audience, "{event: order, times: 3, within: 1h}"),
+        simple("b", f"audience: {{did: {january}}}\n", "{schedule: {daily: 09:00}}"),
+        project=[("    file: data/web.csv", "    file: data/web.csv\n    since: 2021-01-01")],
+    )
+    assert project.sources[0].since == at(2021, 1, 1) - 8 * HOUR
+    assert project.counters == (
+        core.Counter("times", 3, HOUR, 3),
+        None,
+        core.Counter("times", 1, None, 1),
+        core.Counter("sum", Decimal("9.5"), None, 0),
+        core.Counter("distinct", 1, 30 * DAY, 3),
+        core.Counter("times", 1, None, 1, at(2022, 1, 1) - 8 * HOUR, at(2022, 2, 1) - 8 * HOUR),
+    )
+    first, second = project.plans
+    assert first.lookbacks == (
+        core.Lookback(2, 1, None, (0,)),
+        core.Lookback(3, Decimal("9.5"), None, (0,)),
+        core.Lookback(4, 0, 2, (0,)),
+    )
+    assert second.lookbacks == (core.Lookback(5, 1, None, (0,)),)
+    assert first.audience is not None
+    tier = project.attributes.index("tier")
+    for value, answers, expected in (
+        ("gold", (True, True, None), True),
+        ("gold", (True, None, None), False),
+        ("silver", (True, True, True), False),
+        ("silver", (None, None, False), True),
+    ):
+        told: list[Any] = [None] * len(project.attributes)
+        told[tier] = value
+        assert first.audience((), (), (*told, *answers), 0, None) is expected
+    assert second.audience is not None
+    nobody = (None,) * len(project.attributes)
+    assert second.audience((), (), (*nobody, True), 0, None)  # whom nothing is told of, but who did it
+    counts = [each for each in project.listeners if isinstance(each, core.Count)]
+    assert [(each.plan, each.counter) for each in counts] == [(None, 2), (None, 3), (None, 4), (None, 5), (0, 0)]
+    routed = project.sources[0].routes["order"](row(project, amount=0.5, sku="A"))
+    assert routed is not None
+    assert [each.counter for hit in routed[0] if isinstance(each := project.listeners[hit], core.Count)] == [3, 0]
+
+
+def at(year: int, month: int, day: int) -> int:
+    return (date(year, month, day) - date(1970, 1, 1)).days * DAY

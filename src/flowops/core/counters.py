@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any
 
-from flowops.core.plan import Counter
+from flowops.core.plan import Counter, Lookback
 from flowops.core.records import Micros
 from flowops.core.state import Entry, Tally, User
 
@@ -51,6 +51,8 @@ def take(counter: Counter, tally: Tally, at: Micros, ts: Micros, event_id: str, 
     counted = counted_value(counter, value)
     entries = tally.entries
     if (counter.kind != "times" and counted is None) or (counter.within is not None and ts <= at - counter.within):
+        return False
+    if counter.begin is not None and counter.end is not None and not counter.begin <= ts < counter.end:
         return False
     if any(known == event_id for _, known, _ in entries):
         return False
@@ -92,6 +94,31 @@ def pass_by(counter: Counter, tally: Tally, now: Micros) -> None:
             tally.total = str(total)
         del entries[:gone]
         tally.armed = tally.armed or not holds(counter, tally)
+
+
+def answer(
+    look: Lookback, counter: Counter, tally: Tally | None, now: Micros, since: Micros | None, *, by_timer: bool
+) -> bool | None:
+    """Whether it is so much; None where that cannot be known: the window reaches back before the history held (S12a).
+
+    `since` is from when on it holds, None: it never did. A window ends with the event that asks, `(now - W, now]`, or
+    before the timer that does, `[now - W, now)` (S10).
+    """
+    begin = since if counter.begin is None else counter.begin
+    if counter.within is not None:
+        begin = now - counter.within + (not by_timer)
+    known = since is not None and begin is not None and since <= begin
+    entries = [] if tally is None else [one for one in tally.entries if begin is None or one[0] >= begin]
+    have: int | Decimal = len(entries)
+    if counter.kind == "sum":
+        have = Decimal(0)
+        for _, _, amount in entries:
+            have = _EXACT.add(have, Decimal(amount or 0))
+    if look.high is not None and have > look.high:
+        return False
+    if known or (look.high is None and have >= look.low):
+        return have >= look.low
+    return None
 
 
 def is_over(counter: Counter, tally: Tally, now: Micros) -> bool:

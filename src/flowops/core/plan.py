@@ -110,6 +110,18 @@ class Counter:
     least: int | Decimal  # of events, of values, or the sum; above 0
     within: Micros | None  # None: ever
     keeps: int  # so many of the latest events, or of the values', are enough to know
+    begin: Micros | None = None  # with `end`: only events of this time count
+    end: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookback:
+    """What an audience asks of a user's past (S12a): whether what a counter without a key has is so much."""
+
+    counter: int
+    low: int | Decimal
+    high: int | None  # None: however much
+    sources: tuple[int, ...]  # that may give the event: the history holds from where all of them hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +402,7 @@ class Plan:
     goals: tuple[Goal, ...]
     blank: Steps = ()  # of an instance that has taken no step yet
     who: str = "everyone"  # its audience, in words
+    lookbacks: tuple[Lookback, ...] = ()  # their answers stand behind the attributes, where the audience asks for them
 
 
 SourceKind = Literal["events", "profiles", "segments", "receipts"]
@@ -432,6 +445,7 @@ class Source:
     out_of_orderness: Micros
     routes: Mapping[str, Route]
     any_route: Route | None  # for event names without a route of their own (`event: any`)
+    since: Micros | None = None  # its history is complete from here (S12a); None: from its first record
     max_future: Micros | None = None  # how far `ts` may be ahead of the broker's time (S3); None: there is no broker
 
 

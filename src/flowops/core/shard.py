@@ -25,7 +25,7 @@ from flowops.core.admission import (
     trigger_id,
 )
 from flowops.core.attribution import attain, attain_by_receipt, open_windows
-from flowops.core.counters import prune
+from flowops.core.counters import answer, counter_of, name_of, prune
 from flowops.core.delay import acted_on_at
 from flowops.core.effects import Decision, Dispatch, Effects, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.matchers.keys import key_of
@@ -120,6 +120,7 @@ class Shard:
         self._began: dict[int, Micros] = {}  # by source: its first record (S12a)
         self._origin: Micros | None = None  # the first of all, once each reader has told
         self._fired: Micros = NO_WATERMARK  # timers have fired up to here
+        self._by_timer = False  # it is a timer whose turn it is, no record
         self._users = Users()
         self._timers = Timers()
         self._effects = _no_effects()
@@ -236,10 +237,7 @@ class Shard:
         due = [matcher for matcher in due if matcher.opens <= now < matcher.closes]
         concerned: list[tuple[str, list[matchers.ScheduleMatcher]]] = []
         for user_id, user in users.each() if due else ():
-            profile = user.profile or self._unknown
-            asking = [
-                each for each in due if each.plan.audience is None or each.plan.audience((), (), profile, now, None)
-            ]
+            asking = [each for each in due if self._is_inside(each.plan, user, user.profile or self._unknown, now)]
             if asking:
                 concerned.append((user_id, asking))
         for user_id, asking in concerned:
@@ -307,7 +305,7 @@ class Shard:
                 met = [each for each in starts if each.where is None or each.where(values, (), profile, ts, None)]
                 if not met:
                     continue
-            if plan.audience is not None and not plan.audience((), (), profile, ts, None):
+            if plan.audience is not None and not self._is_inside(plan, user, profile, ts):
                 self._outside += 1
                 continue
             begun = matcher.begin(met, user, ts, event_id, values, key)
@@ -392,11 +390,13 @@ class Shard:
         users = self._users
         timers = self._timers
         ready = timers.ready
+        self._by_timer = True
         while True:
             if timers.boundary <= until:
                 timers.open(until, users.armed)
             if not ready or ready[0][0] > until:
                 timers.look()
+                self._by_timer = False
                 return
             now, user_id = heappop(ready)
             user = users.find(user_id)
@@ -437,10 +437,33 @@ class Shard:
         """Whether what no event began may begin: inside the plan's dates, for a user of the audience (S20, S22)."""
         if not plan.starts_at <= now < plan.ends_at:
             return False
-        if plan.audience is not None and not plan.audience((), (), user.profile or self._unknown, now, None):
+        if not self._is_inside(plan, user, user.profile or self._unknown, now):
             self._outside += 1
             return False
         return True
+
+    def _is_inside(self, plan: Plan, user: User, profile: Attributes, now: Micros) -> bool:
+        """Whether the user is in the plan's audience."""
+        if plan.audience is None:
+            return True
+        if plan.lookbacks:
+            profile = self._looked_back(plan, user, profile, now)
+        return plan.audience((), (), profile, now, None)
+
+    def _looked_back(self, plan: Plan, user: User, profile: Attributes, now: Micros) -> Attributes:
+        """The profile, and behind it what the plan's audience asks of the past (S12a)."""
+        counters, tallies, sources = self.project.counters, user.tallies or {}, self.project.sources
+        answers: list[bool | None] = []
+        for look in plan.lookbacks:
+            held = [
+                self._began.get(source) if sources[source].since is None else sources[source].since
+                for source in look.sources
+            ]
+            since = max((each for each in held if each is not None), default=None) if None not in held else None
+            tally = tallies.get(name_of(look.counter, None))
+            counter = counter_of(counters, look.counter)
+            answers.append(answer(look, counter, tally, now, since, by_timer=self._by_timer))
+        return (*profile, *answers)
 
     def _act(self, plan: Plan, user_id: str, user: User, fired: Instance, now: Micros) -> None:
         """Act on a trigger that has fired: decide, unless there is a delay to be waited out before (S12)."""
@@ -509,6 +532,8 @@ class Shard:
             return
         if user.sent and find(user, trigger, now) is not None:
             return
+        if plan.lookbacks:
+            profile = self._looked_back(plan, user, profile, now)
         arm, variant = arm_of(plan.experiment, user_id)
         zone = plan.zone if self.project.zone_attribute is None else self._zone(plan, profile)
         verdict = decide(plan, user, profile, zone, instance, now, arm, variant)

@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from flowops.core.plan import KNOWN, SEGMENT
@@ -16,6 +17,7 @@ from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
 from flowops.rules.doubts import Doubts, Written
 from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition, slot_of
+from flowops.rules.lookbacks import ANSWER, Look, looks_of, read
 from flowops.rules.schedules import occurrences
 from flowops.rules.schema_plan import Audience, PlanFile
 from flowops.rules.schema_project import ProjectFile
@@ -55,12 +57,13 @@ class CheckedPlan:
     trigger: CheckedTrigger
     aims: list[Aim] = field(default_factory=list)
     audience: tuple[Checked, ...] = ()
+    looks: list[Look] = field(default_factory=list)
     content: dict[str | None, dict[str, CheckedTemplate]] = field(default_factory=dict)
 
     def heard(self) -> list[Heard]:
         """All events that the plan listens to."""
         aims = (aim.heard for aim in self.aims if aim.heard is not None)
-        return [*(part.heard for part in self.trigger.parts), *aims]
+        return [*(look.heard for look in self.looks), *(part.heard for part in self.trigger.parts), *aims]
 
     def conditions(self) -> list[Checked]:
         """All expressions of the plan that the shard evaluates."""
@@ -96,7 +99,12 @@ class CheckedPlan:
         read = {name for part in self.conditions() for name in part.attributes}
         read |= {*self.trigger.attributes}
         read |= {each.change.attribute for each in self.heard() if each.change is not None}
-        return read | {reference[1] for reference in self.references() if reference[0] == "user"}
+        read |= {reference[1] for reference in self.references() if reference[0] == "user"}
+        return {name for name in read if not name.startswith(ANSWER)}
+
+    def answers(self) -> list[str]:
+        """The names under which the audience asks for the answers of the lookbacks, in their order."""
+        return [f"{ANSWER}{number}" for number, _ in enumerate(self.looks)]
 
 
 class PlanChecker:
@@ -120,10 +128,11 @@ class PlanChecker:
         checked = CheckedPlan(self.document, plan, self.zone, trigger)
         steps = trigger.steps
         if plan.audience is not None:
+            checked.looks = read(self, plan.audience, ("audience",))
             self.audience(("audience",), plan.audience)
             checked.audience = self.condition_of(plan.audience)
         if trigger.everyone:
-            checked.audience = (*self.everyone(), *checked.audience)
+            checked.audience = (*self.everyone(checked), *checked.audience)
         self.dates()
         self.occurs()
         self.goals(checked, steps)
@@ -208,15 +217,19 @@ class PlanChecker:
         """The whole audience as one condition; none where a part of it was wrong."""
         try:
             names: dict[str, Type] = {SEGMENT + name: "boolean" for _, name in segments_of(block, ())}
+            names |= {f"{ANSWER}{number}": "boolean" for number, _ in enumerate(looks_of(block, ()))}
             scope = dataclasses.replace(self._audience_scope, user={**self.user, **names})
-            return check_condition(_written(block), scope).conjuncts()
+            return check_condition(_written(block, count()), scope).conjuncts()
         except ExpressionError:
             return ()
 
-    def everyone(self) -> tuple[Checked, ...]:
-        """The condition that is true of all of whom a profile or a segment was told (S18)."""
-        scope = dataclasses.replace(self._audience_scope, user={KNOWN: "boolean"})
-        return (check_condition(f"{_attribute('')} is true", scope),)
+    def everyone(self, checked: CheckedPlan) -> tuple[Checked, ...]:
+        """The condition that is true of all of whom a profile or a segment was told, or who did what is asked (S18)."""
+        names: dict[str, Type] = {KNOWN: "boolean", **dict.fromkeys(checked.answers(), "boolean")}
+        scope = dataclasses.replace(self._audience_scope, user=names)
+        did = [number for number, look in enumerate(checked.looks) if "did" in look.loc]
+        known = [f"{_attribute('')} is true", *(f'user."{ANSWER}{number}" is true' for number in did)]
+        return (check_condition(" or ".join(known), scope),)
 
     def dates(self) -> None:
         """The end comes after the beginning."""
@@ -375,13 +388,18 @@ def segments_of(block: Audience, loc: Loc) -> Iterator[tuple[Loc, str]]:
         yield from segments_of(each, (*loc, "any", number))
 
 
-def _written(block: Audience) -> str:
-    """The audience as one condition. A segment is an attribute that is true, false where left, or unknown."""
+def _written(block: Audience, numbers: Iterator[int]) -> str:
+    """The audience as one condition. A segment is an attribute that is true, false where left, or unknown.
+
+    So is the answer of a lookback, whose number is the next of `numbers`: `did_not` is so where it is false (S12a).
+    """
     if block.any:
-        return "(" + " or ".join(_written(each) for each in block.any) + ")"
+        return "(" + " or ".join(_written(each, numbers) for each in block.any) + ")"
     parts = [] if block.where is None else [f"({block.where})"]
     parts += [f"{_attribute(name)} is true" for name in block.segments or []]
     parts += [f"{_attribute(name)} is not true" for name in block.not_segments or []]
+    parts += [f'user."{ANSWER}{next(numbers)}" is true' for _ in block.did or []]
+    parts += [f'user."{ANSWER}{next(numbers)}" is false' for _ in block.did_not or []]
     return "(" + " and ".join(parts) + ")"
 
 
@@ -392,6 +410,8 @@ def shown(block: Audience) -> str:
     parts = [] if block.where is None else [block.where]
     parts += [f"in {name}" for name in block.segments or []]
     parts += [f"not in {name}" for name in block.not_segments or []]
+    parts += [f"did {did.text}" for did in block.did or []]
+    parts += [f"did not {did.text}" for did in block.did_not or []]
     return ", ".join(parts)
 
 

@@ -156,6 +156,7 @@ def check_supply(
         heard: list[tuple[Loc, str]] = [
             ((*part.loc, "event"), part.heard.event) for part in plan.trigger.parts if part.heard.change is None
         ]
+        heard += [((*look.loc, "event"), look.heard.event) for look in plan.looks]
         heard += [(("goals", n, "event"), aim.heard.event) for n, aim in enumerate(plan.aims) if aim.heard]
         for loc, event in heard:
             if event != ANY and not any(events_of(source, [event]) for source in project.sources.values()):

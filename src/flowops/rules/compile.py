@@ -19,6 +19,7 @@ from flowops.core.records import BEFORE_ALL, ENDED
 from flowops.core.time import DAY, Zone
 from flowops.rules.check import ANY, CheckedPlan, shown
 from flowops.rules.expressions import Checked, expression, predicate, slot_of
+from flowops.rules.lookbacks import Look
 from flowops.rules.mapping import SourceLayout, columns_of, events_of
 from flowops.rules.routing import build_route
 from flowops.rules.schema_plan import Step
@@ -42,7 +43,8 @@ class _Listening:
 
     heard: Heard
     plan: int
-    what: int | Part  # the number of the goal, or an event of the trigger
+    what: int | Part | Look  # the number of the goal, an event of the trigger, or what the audience asks of the past
+    counter: int = 0  # of a `Look`
 
 
 def ordered_plans(plans: Iterable[CheckedPlan]) -> list[CheckedPlan]:
@@ -81,6 +83,8 @@ def used_properties(plans: Iterable[CheckedPlan]) -> dict[str, set[str]]:
 def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     """Each event that the plan hears, with the properties that must travel to the shard."""
     captured = plan.captured()
+    for look in plan.looks:
+        yield look.heard, {*([look.value] if look.value else []), *_names(look.heard.rest)}
     for part in plan.trigger.parts:
         if part.heard.change is not None:
             continue
@@ -130,7 +134,10 @@ class _Compiler:
             listeners=tuple(self._listener(each) for each in self.listening),
             plans=plans,
             changes=self._changes(),
-            counters=tuple(getattr(plan.trigger, "counter", None) for plan in plans),
+            counters=(
+                *(getattr(plan.trigger, "counter", None) for plan in plans),
+                *(each.what.did.counter(each.what.zone) for each in self.listening if isinstance(each.what, Look)),
+            ),
             said=tuple(_said(each.heard) for each in self.listening),
             fingerprint=self._fingerprint(plans),
         )
@@ -166,6 +173,9 @@ class _Compiler:
             for number, aim in enumerate(plan.aims)
             if aim.heard is not None
         ]
+        looks = [(look, index) for index, plan in enumerate(self.plans) for look in plan.looks]
+        first = len(self.plans)  # a plan's own counter has its number
+        goals += [_Listening(look.heard, index, look, first + n) for n, (look, index) in enumerate(looks)]
         rest = [
             _Listening(part.heard, index, part)
             for index, plan in enumerate(self.plans)
@@ -179,10 +189,12 @@ class _Compiler:
         plan, part = self.plans[listening.plan], listening.what
         event = self.tables.get(listening.heard.event, ())
         captured, rest = plan.captured(), listening.heard.rest
-        steps = captured if isinstance(part, int) or part.role in ("cancel", "take") else {}
+        steps = captured if isinstance(part, int) or getattr(part, "role", "") in ("cancel", "take") else {}
         where = predicate(rest, event=event, steps=steps, user=self.attributes) if rest else None
         if isinstance(part, int):
             return core.Attain(listening.plan, part, where)
+        if isinstance(part, Look):
+            return core.Count(None, listening.counter, where, event.index(part.value) if part.value else None, ())
         key = tuple(map(event.index, plan.trigger.key if part.number != core.ANY_EVENT else ()))
         if part.role == "cancel":
             return core.Cancel(listening.plan, where, key)
@@ -234,6 +246,7 @@ class _Compiler:
             out_of_orderness=source.out_of_orderness,
             routes=routes,
             any_route=any_route,
+            since=source.since.begins(Zone(self.project.zone)) if source.since else None,
             max_future=source.max_future if source.file else source.max_future or MAX_FUTURE,
         )
 
@@ -261,7 +274,8 @@ class _Compiler:
             zone=zone,
             starts_at=dates.start.begins(zone) if dates and dates.start else BEFORE_ALL,
             ends_at=dates.end.ends(zone) if dates and dates.end else ENDED,
-            audience=predicate(plan.audience, event=(), steps={}, user=self.attributes) if plan.audience else None,
+            audience=self._audience(plan) if plan.audience else None,
+            lookbacks=self._lookbacks(index),
             trigger=plan.trigger.model.build(Given(self._delay(plan), zone, self.attributes)),
             reentry=_reentry(file.reentry),
             caps=(*self._caps(index, file.caps), *self._project_caps(index)),
@@ -272,6 +286,24 @@ class _Compiler:
             blank=tuple((None,) * len(names) for names in plan.captured().values()),
             who=shown(file.audience) if file.audience else f"everyone{known}",
         )
+
+    def _audience(self, plan: CheckedPlan) -> core.Predicate:
+        return predicate(plan.audience, event=(), steps={}, user=[*self.attributes, *plan.answers()])
+
+    def _lookbacks(self, index: int) -> tuple[core.Lookback, ...]:
+        found: list[core.Lookback] = []
+        for each in self.listening:
+            if isinstance(each.what, Look) and each.plan == index:
+                did, event = each.what.did, each.heard.event
+                sources = [
+                    number
+                    for number, layout in enumerate(self.layouts)
+                    if self.project.sources[layout.name].kind == "events"
+                    and (event == ANY or events_of(self.project.sources[layout.name], [event]))
+                ]
+                low, high = (did.reaches, None) if did.reaches is not None else did.range
+                found.append(core.Lookback(each.counter, low, high, tuple(sources)))
+        return tuple(found)
 
     def _caps(self, index: int, caps: Iterable[Cap]) -> list[core.Cap]:
         return [self._cap(cap, "plan", frozenset({index})) for cap in caps]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "event", "schedule", "step", "goal"]
+Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "event", "schedule", "did", "step", "goal"]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
     "project": frozenset({"funnel", "coupons"}),
     "cap": frozenset({"key"}),
     "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
-    "audience": frozenset({"did", "did_not"}),
     "step": frozenset(
         {"first", "each", "fallback_after", "coupon", "after", "until", "at_most", "when", "then", "else", "policy"}
     ),

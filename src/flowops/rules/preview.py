@@ -79,7 +79,7 @@ def preview(
     attributes: dict[str, Any] = {KNOWN: True, **given.attributes}  # whoever is looked at is known
     if given.made_up:
         attributes = {name: example.of(type_, name) for name, type_ in types.items()} | attributes
-    user = tuple(attributes.get(name) for name in project.attributes)
+    user = tuple(attributes.get(name) for name in project.attributes) + (None,) * len(plan.lookbacks)  # none is known
     steps: dict[str, dict[str, Any]] = {}
     for step, names in checked.captured().items():
         own = step.partition("[")[0]  # of a taking: `viewed[2]`
@@ -158,7 +158,7 @@ def _losses(plan: Plan, user: Any, steps: Any, now: Micros, variant: str | None)
     """What of the decision list is known without a history."""
     channel = plan.step.channel
     found = []
-    if plan.audience is not None and not plan.audience((), steps, user, now, variant):
+    if plan.audience is not None and not plan.lookbacks and not plan.audience((), steps, user, now, variant):
         found.append(("not_in_audience", plan.who))
     if channel.opt_in is not None and user[channel.opt_in] is not True:
         found.append(("no_consent", "not opted in"))

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from flowops.core.time import DAY
 from flowops.rules.later import Place
+from flowops.rules.lookbacks import Dids
 from flowops.rules.schema_project import Cap, Labels, Quiet
 from flowops.rules.triggers import Trigger
 from flowops.settings import shapes
@@ -63,6 +64,12 @@ class Audience(Model):
     ] = None
     segments: Annotated[Segments | None, says("The user is in all of these.", ["vip"])] = None
     not_segments: Annotated[Segments | None, says("The user is in none of these.", ["staff"])] = None
+    did: Annotated[
+        Dids | None, says("What the user did before: an event, or a list.", {"event": "order", "within": "30d"})
+    ] = None
+    did_not: Annotated[
+        Dids | None, says("What the user did not do: an event, or a list.", {"event": "complaint", "within": "90d"})
+    ] = None
     any: Annotated[
         list[Audience] | None,
         says(
@@ -73,9 +80,9 @@ class Audience(Model):
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        conditions = (self.where, self.segments, self.not_segments)
+        conditions = (self.where, self.segments, self.not_segments, self.did, self.did_not)
         if all(each is None for each in conditions) == (self.any is None):
-            what = "an audience is `where`, `segments` and `not_segments`, or `any` of such blocks"
+            what = "an audience is `where`, `segments`, `not_segments`, `did` and `did_not`, or `any` of such blocks"
             refuse("FO107", what, "audience: {where: user.tier = 'gold'}")
         return self
 

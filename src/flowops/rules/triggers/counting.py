@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from flowops.core import plan as core
 from flowops.core.counters import LONGEST as MOST
+from flowops.rules.document import Loc
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Heard, Part
 from flowops.rules.triggers.event import EventTrigger
 from flowops.settings.fields import LONGEST, MILLISECOND, Identifier, as_text, integer, parse_number, refuse, within
@@ -84,23 +85,10 @@ class CountTrigger(EventTrigger):
         (start,) = checked.parts
         value = self.sum or self.distinct
         if value is not None:
-            self._value(checker, value)
+            check_value(checker, ("trigger",), "sum" if self.sum else "distinct", self.event, value)
         heard = start.heard
         count = Part(heard, start.loc, "count", value=value, always=self.repeat == "always")
         checked.parts = [count, Part(Heard(heard.event, heard.own, ()), start.loc, "start", steps=start.steps)]
-
-    def _value(self, checker: Checker, name: str) -> None:
-        """What is added up must be a number, what is told apart one value."""
-        key = "sum" if self.sum else "distinct"
-        known = checker.properties(self.event)
-        wanted = _NUMBERS if self.sum else _VALUES
-        if name not in known:
-            if checker.declares(self.event):
-                what = f"`{key}: {name}`: the event `{self.event}` has no such property"
-                checker.document.report("FO303", ("trigger", key), what, hint=one_of(name, known))
-        elif known[name] not in wanted:
-            what = f"`{key}: {name}` is {known[name]}, not {'a number' if self.sum else 'one value'}"
-            checker.document.report("FO405", ("trigger", key), what, hint=f"`{key}` takes {', '.join(wanted)}")
 
     @property
     def counter(self) -> core.Counter:
@@ -113,3 +101,16 @@ class CountTrigger(EventTrigger):
     def build(self, given: Given) -> core.Trigger:
         """With its counter."""
         return core.CountTrigger(self.counter, given.delay)
+
+
+def check_value(checker: Checker, loc: Loc, key: str, event: str, name: str) -> None:
+    """What is added up must be a number, what is told apart one value."""
+    known = checker.properties(event)
+    wanted = _NUMBERS if key == "sum" else _VALUES
+    if name not in known:
+        if checker.declares(event):
+            what = f"`{key}: {name}`: the event `{event}` has no such property"
+            checker.document.report("FO303", (*loc, key), what, hint=one_of(name, known))
+    elif known[name] not in wanted:
+        what = f"`{key}: {name}` is {known[name]}, not {'a number' if key == 'sum' else 'one value'}"
+        checker.document.report("FO405", (*loc, key), what, hint=f"`{key}` takes {', '.join(wanted)}")
