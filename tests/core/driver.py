@@ -153,10 +153,13 @@ def outcome(engine: Run) -> model.Outcome:
 
 
 def comparable(outcome: model.Outcome) -> model.Outcome:
-    """In one order, whatever the shards: users apart, the order of S7 within a user; without what is prose."""
+    """In one order, whatever the shards: users apart, the order of S7 within a user; without what is prose.
+
+    One event may attain the goals of several messages: in which order is nobody's matter, so they go by their ids.
+    """
     return model.Outcome(
         sorted((one._replace(detail=None) for one in outcome.decisions), key=lambda one: one.user_id),
-        sorted(outcome.goals, key=lambda one: one.user_id),
+        sorted(outcome.goals, key=lambda one: (one.user_id, one.attained_at, one.plan, one.trigger_id, one.goal)),
         sorted(outcome.late, key=repr),
         sorted(outcome.pending, key=repr),
         outcome.outside_audience,

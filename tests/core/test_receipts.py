@@ -266,3 +266,11 @@ def test_a_dispatch_id_leads_to_the_shard_of_its_user() -> None:
     assert shard_of_dispatch(message("10:00")) == shard_of(USER)
     for strange in ("", "x", "ff" * 12, "-1", "\uff19\uff19"):
         assert 0 <= shard_of_dispatch(strange) < 64
+
+
+def test_windows_that_receipts_open_in_another_order_than_the_messages_went_out_attain_all_the_same() -> None:
+    """S41."""
+    receipts = [said("10:20", "delivered", "10:10"), said("10:30", "delivered", "10:00")]
+    rows = [seen("10:00"), seen("10:10"), seen("10:40", "order")]
+    found = outcome(rows, receipts, aims=(ORDERED,))
+    assert {one.dispatch_id for one in found.goals} == {message("10:00"), message("10:10")}
