@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import model
@@ -153,13 +154,10 @@ def outcome(engine: Run) -> model.Outcome:
 
 
 def comparable(outcome: model.Outcome) -> model.Outcome:
-    """In one order, whatever the shards: users apart, the order of S7 within a user; without what is prose.
-
-    One event may attain the goals of several messages: in which order is nobody's matter, so they go by their ids.
-    """
+    """In one order, whatever the shards: users apart, the order of S7 within a user; without what is prose."""
     return model.Outcome(
         sorted((one._replace(detail=None) for one in outcome.decisions), key=lambda one: one.user_id),
-        sorted(outcome.goals, key=lambda one: (one.user_id, one.attained_at, one.plan, one.trigger_id, one.goal)),
+        sorted(outcome.goals, key=lambda one: one.user_id),
         sorted(outcome.late, key=repr),
         sorted(outcome.pending, key=repr),
         outcome.outside_audience,
@@ -173,11 +171,20 @@ def same(got: model.Outcome, want: model.Outcome) -> None:
     got, want = comparable(got), comparable(want)
     assert [_parsed(one) for one in got.decisions] == [_parsed(one) for one in want.decisions]
     assert got.stages == want.stages
-    assert got.goals == want.goals
+    assert _of_each_event(got.goals) == _of_each_event(want.goals)
     assert got.late == want.late
     assert got.pending == want.pending
     assert got.outside_audience == want.outside_audience
     assert got.receipts == want.receipts
+
+
+def _of_each_event(goals: list[GoalEvent]) -> list[GoalEvent]:
+    """One event may attain the goals of several messages, in whatever order: they go by their ids."""
+    return [
+        one
+        for _, those in groupby(goals, key=lambda one: (one.user_id, one.event_id))
+        for one in sorted(those, key=lambda one: (one.plan, one.trigger_id, one.goal))
+    ]
 
 
 def _parsed(decision: Decision) -> Decision:
