@@ -13,7 +13,7 @@ from channels.endpoint import Endpoint
 from flowops.channels.base import ACCEPTED, Answer, Place
 from flowops.channels.ledger import Ledger, LedgerSettings, open_ledger
 from flowops.core.time import SECOND
-from flowops.errors import RunError
+from flowops.errors import RunError, StateError
 from flowops.settings.redis import RedisConnection
 from flowops.settings.secrets import Filled
 from servers.redis import RedisServer
@@ -69,10 +69,61 @@ def test_what_is_older_than_it_keeps_is_forgotten(ledger: Open) -> None:
     assert again.known(["d1", "d2"]).keys() == {"d2"}
 
 
+def opened_in(folder: Path) -> Ledger:
+    return open_ledger(LedgerSettings(), folder, Place("shop", "push", 0, 0, 3600 * SECOND))
+
+
 def test_a_file_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) -> None:
-    (tmp_path / "push-0.sqlite3").write_bytes(b"no database at all, and long enough to be read as one" * 50)
-    with pytest.raises(RunError, match=r"push-0\.sqlite3 cannot be used"):
-        open_ledger(LedgerSettings(), tmp_path, Place("shop", "push", 0, 0, SECOND))
+    (tmp_path / "push-0.sqlite3").mkdir()
+    with pytest.raises(RunError, match=r"push-0\.sqlite3 cannot be used: .*\. Make room or give access"):
+        opened_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "how"),
+    [
+        (lambda _: b"", "it is empty"),
+        (lambda data: data[:10], "file is not a database"),
+        (lambda data: data[: len(data) // 2], "database disk image is malformed"),
+        (lambda data: b"no database at all" + data[18:], "file is not a database"),
+        (lambda data: data[:20_000] + b"X" * 9000 + data[29_000:], r".*Page \d+"),
+    ],
+    ids=["empty", "beginning", "half", "head", "middle"],
+)
+def test_a_file_that_is_damaged_is_refused_and_moved_away_it_is_begun_anew(
+    tmp_path: Path, spoil: Callable[[bytes], bytes], how: str
+) -> None:
+    """Never taken for one that knows of nothing."""
+    path = tmp_path / "push-0.sqlite3"
+    ledger = opened_in(tmp_path)
+    ledger.record([(f"d{number:024}", ACCEPTED) for number in range(2000)])
+    ledger.close()
+    data = path.read_bytes()
+    path.write_bytes(spoil(data))
+    with pytest.raises(StateError, match=rf"push-0\.sqlite3 is damaged \({how}.*\): put it back, or move it away"):
+        opened_in(tmp_path)
+    path.unlink()
+    anew = opened_in(tmp_path)
+    assert anew.known([f"d{7:024}"]) == {}
+    anew.close()
+    path.write_bytes(data)
+    back = opened_in(tmp_path)
+    assert back.known([f"d{7:024}"]) == {f"d{7:024}": ACCEPTED}
+    back.close()
+
+
+def test_a_page_that_is_damaged_while_it_is_open_is_said_when_it_is_met(tmp_path: Path) -> None:
+    ledger = opened_in(tmp_path)
+    ledger.record([(f"d{number:024}", ACCEPTED) for number in range(60_000)])
+    ledger.close()
+    again = opened_in(tmp_path)
+    path = tmp_path / "push-0.sqlite3"
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"X" * (path.stat().st_size - 8192))
+    with pytest.raises(StateError, match=r"push-0\.sqlite3 is damaged"):
+        again.known([f"d{number:024}" for number in range(60_000)])
+    again.close()
 
 
 def test_engines_that_share_a_ledger_in_redis_send_a_message_once(

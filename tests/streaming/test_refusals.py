@@ -155,7 +155,7 @@ def log_of(folder: Path) -> Path:
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "another version": (
         lambda folder: (folder / ".flowops" / "manifest.json").write_text('{"format": 99, "shape": "unknown"}'),
-        "holds state of format 99, this version works with format 5: finish that run with the version that began it",
+        "holds state of format 99, this version works with format 6: finish that run with the version that began it",
     ),
     "cut manifest": (
         lambda folder: os.truncate(folder / ".flowops" / "manifest.json", 100),

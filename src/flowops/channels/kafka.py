@@ -258,6 +258,8 @@ class KafkaSender:
                 f"another engine sends to the topic {self._topic} under the transactional id {self._id}: stop one of"
                 " them, or give this one a `transactional_id:` of its own"
             )
+        if reason.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):  # noqa: SLF001
+            return Unavailable(f"there is no topic {self._topic}: make it, and they go on")
         return Unavailable(shortened(str(reason.str())))
 
 

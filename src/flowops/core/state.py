@@ -16,7 +16,7 @@ import msgspec
 from flowops.core.records import Micros, Record
 from flowops.core.timers import NEVER
 
-FORMAT = 5
+FORMAT = 6
 """Number of the state format: raise it when anything in this module changes what is written."""
 
 OPEN_USERS = 2048

@@ -1,7 +1,8 @@
 """Kafka: a topic is a source, and each of its partitions one of ours; positions are offsets, which may have gaps.
 
 Partitions are assigned, never subscribed to: which reader reads them and from where is the engine's business, and the
-consumer group only shows others how far it is. Decoding is that of `jsonl`; of Avro and JSON Schema, of `schemas`.
+consumer group only shows others how far it is. A position names the topic by its id, too: offsets of one that was made
+anew under the same name mean nothing. Decoding is that of `jsonl`; of Avro and JSON Schema, of `schemas`.
 """
 
 from __future__ import annotations
@@ -217,11 +218,16 @@ class KafkaPartition:
         self._waiting: list[Message] | None = None  # for schemas that are not known yet
         self._end = end
         self._offset = int(position[0]) if position else (0 if end == 0 else BEGINNING)
+        known = position[1] if position and len(position) > 1 else None
+        client.check_id(known)
+        self._topic_id: str | None = known or client.topic_id
         self._inbox: Inbox | None = None
         self._caught_up: Micros | None = None
 
     def read(self, limit: int) -> Chunk | None:
         """The next records: about `limit` bytes of values. None: no broker has sent any for now, or `ended`."""
+        if self._client.failure is not None:
+            raise self._client.failure
         if self._inbox is None:
             if self.ended():
                 return None
@@ -260,9 +266,9 @@ class KafkaPartition:
         """Whether a bounded partition has been read to where it ended when the run began."""
         return self._end is not None and self._offset >= self._end
 
-    def position(self) -> tuple[int, ...]:
-        """The next offset alone."""
-        return (self._offset,)
+    def position(self) -> tuple[int] | tuple[int, str]:
+        """The next offset, and the topic's id where it is known."""
+        return (self._offset,) if self._topic_id is None else (self._offset, self._topic_id)
 
     def caught_up_at(self) -> Micros | None:
         """The last instant at which the log's end was asked for and lay no further than what has been read."""

@@ -17,7 +17,7 @@ from itertools import groupby
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # not in its `__all__`
 
 from flowops.core.records import Micros
@@ -59,6 +59,9 @@ _FIXED: dict[str, Any] = {
     "enable.partition.eof": True,
     "isolation.level": "read_committed",
 }
+
+_NOT_THERE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._NOENT)  # noqa: SLF001
+_NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of a topic at a broker that gives none
 
 _partition_of = methodcaller("partition")
 
@@ -136,6 +139,10 @@ class TopicClient:
 
     def __init__(self, source: str, settings: KafkaSettings, *, watch: bool) -> None:
         self.partition_count = 0
+        self.topic_id: str | None = None
+        """By which a topic that was made anew under the same name is known; None: no broker tells."""
+        self.failure: InputError | None = None
+        """Why nothing is read any more."""
         self._source = source
         self._topic = settings.topic
         self._brokers = ", ".join(settings.brokers)
@@ -160,11 +167,17 @@ class TopicClient:
     def ask_partitions(self) -> int | None:
         """How many partitions the topic has; None: it does not exist. Raises ConfigError when no broker answers."""
         self.partition_count = len(self._metadata(self._topic, _WAIT))
+        self.topic_id = self._ask_id(_WAIT)
         return self.partition_count or None
 
     def topics(self) -> list[str]:
         """The names of all topics that can be read."""
         return sorted(name for name in self._all_topics() if not name.startswith("__"))
+
+    def check_id(self, known: str | None) -> None:
+        """Raises InputError where offsets are of a topic of another id than this one."""
+        if known is not None and self.topic_id is not None and known != self.topic_id:
+            raise self._made_anew()
 
     def ends(self, numbers: Iterable[int], timeout: float = _WAIT) -> dict[int, int]:
         """Where the committed part of each partition ends now. Raises ConfigError when no broker answers."""
@@ -291,6 +304,13 @@ class TopicClient:
             " be known\n  try: bring the records back, or begin anew with what there is (`--fresh`)"
         )
 
+    def _made_anew(self) -> InputError:
+        return InputError(
+            f"source `{self._source}`: the topic `{self._topic}` is not the one that was read: it was deleted and made"
+            " anew, and the offsets that were reached mean nothing in it\n  try: begin anew with what there is"
+            " (`--fresh`)"
+        )
+
     # How the broker does
 
     def _on_error(self, error: KafkaError | None) -> None:
@@ -309,6 +329,7 @@ class TopicClient:
     def _found(self) -> None:
         if self.is_lost:
             self.is_lost = False
+            self._said = ""
             _log.warning("source goes on", extra={"fields": {"source": self._source}})
 
     def _unreachable(self, error: KafkaException | str) -> ConfigError:
@@ -350,14 +371,33 @@ class TopicClient:
         )
         ends: dict[int, int] = {}
         for place, answer in answers.items():
-            with contextlib.suppress(KafkaException, TimeoutError):
+            try:
                 ends[place.partition] = answer.result(timeout + 1).offset
+            except KafkaException as error:
+                if error.args[0].code() in _NOT_THERE:
+                    self._said = f"no broker has the topic {self._topic}: its leader changes, or it was deleted"
+            except TimeoutError:
+                continue
         # Of a broker that goes away while it is asked the client gives an invalid offset, and no error.
         return {number: end for number, end in ends.items() if end >= 0}
+
+    def _ask_id(self, timeout: float) -> str | None:
+        try:
+            asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=timeout)
+            found = str(asked[self._topic].result(timeout + 1).topic_id)
+        except (KafkaException, TimeoutError):  # nobody answers, or may not: offsets alone have to do
+            return None
+        return None if found == _NO_ID else found
 
     def _keep_asking(self) -> None:
         counted = shown = time.monotonic()
         while not self._over.wait(_ASK_EVERY):
+            is_due = time.monotonic() - counted >= self._refresh
+            if is_due or self.is_lost:  # before the ends are: they might be another topic's
+                found = self._ask_id(_PATIENCE)
+                if found is not None and self.topic_id not in (None, found):
+                    self.failure = self._made_anew()
+                    return
             instant = time.time_ns() // 1000
             inboxes = dict(self._inboxes)
             ends = self._ask_ends(inboxes, _PATIENCE)
@@ -371,7 +411,7 @@ class TopicClient:
                 continue
             self._found()
             now = time.monotonic()
-            if now - counted >= self._refresh:
+            if is_due:
                 counted = now
                 with contextlib.suppress(ConfigError):  # it will be asked again
                     self.partition_count = max(self.partition_count, len(self._metadata(self._topic, _WAIT)))

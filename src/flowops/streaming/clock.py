@@ -1,22 +1,24 @@
 """What the wall clock moved, written down by each reader before anybody is told: so a restart decides the same (S6).
 
 How far time has passed for a partition that was read to its end is nothing that its records say. So a reader appends
-each such move to a file of the state folder: a JSON line `[partition, place, watermark]`, where `place` is that of the
-first record that had not been read yet. A run that goes on makes the moves anew that followed the epoch it goes on
-from, each before that record, and only then looks at the clock again.
+each such move to a file of the state folder: a line of a checksum and, as JSON, `[partition, place, watermark]`, where
+`place` is that of the first record that had not been read yet. A run that goes on makes the moves anew that followed
+the epoch it goes on from, each before that record, and only then looks at the clock again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
+from zlib import crc32
 
 import msgspec
 
 from flowops.core.records import Micros
 from flowops.errors import StateError
+from flowops.streaming.failures import naming
 
 Move: TypeAlias = tuple[str, int, Micros]
 """(key of the partition, place, watermark)."""
@@ -39,21 +41,28 @@ class Clock:
         self._reader = reader
         self.durable = durable
         self._committed = self._saved = place or (0, 0)
-        found = sorted(int(path.stem.partition("-")[2]) for path in folder.glob(f"{reader}-*.jsonl"))
-        self.since: list[Move] = [move for generation in found for move in self._read(generation)]
+        first, offset = self._saved
+        found = {int(path.stem.partition("-")[2]) for path in folder.glob(f"{reader}-*.log")}
+        if offset and first not in found:
+            raise StateError(f"{self._path(first)} is missing: put it back, or begin anew with --fresh")
+        self.since: list[Move] = []
         """Those that followed, oldest first."""
-        self._generation = max([self._saved[0], *found]) + 1  # what stands there is never written to again
+        for generation in sorted(each for each in found if each >= first):
+            self.since += self._read(generation, offset if generation == first else 0)
+        self._generation = max([first, *found]) + 1  # what stands there is never written to again
         self._file: BinaryIO | None = None
         self._length = 0
 
     def write(self, moves: Iterable[Move]) -> None:
         """Write moves down, for good."""
-        data = b"".join(_encode(move) + b"\n" for move in moves)
+        data = b"".join(_line(_encode(move)) for move in moves)
         if self._file is None:
-            self._file = self._path(self._generation).open("wb", buffering=0)
-        self._file.write(data)
-        if self.durable:
-            os.fsync(self._file.fileno())
+            self._file = self._path(self._generation).open("wb")
+        with naming(self._path(self._generation)):
+            self._file.write(data)
+            self._file.flush()  # all of it, or an error: what a full disk took a part of, nobody is told
+            if self.durable:
+                os.fsync(self._file.fileno())
         self._length += len(data)
 
     def save(self) -> Place:
@@ -74,15 +83,26 @@ class Clock:
             self._file = None
 
     def _path(self, generation: int) -> Path:
-        return self._folder / f"{self._reader}-{generation}.jsonl"
+        return self._folder / f"{self._reader}-{generation}.log"
 
-    def _read(self, generation: int) -> Sequence[Move]:
-        first, offset = self._saved
-        if generation < first:
-            return []
-        data = self._path(generation).read_bytes()[offset if generation == first else 0 :]
-        whole, _, _ = data.rpartition(b"\n")  # of the last line, if it was cut, nobody has been told
-        try:
-            return [_decode(line) for line in whole.splitlines()]
-        except msgspec.MsgspecError as error:
-            raise StateError(f"{self._path(generation)} cannot be read: {error}; begin anew with --fresh") from error
+    def _read(self, generation: int, offset: int) -> list[Move]:
+        path = self._path(generation)
+        data = path.read_bytes()
+        if len(data) < offset:
+            raise StateError(
+                f"{path} has {len(data)} bytes where {offset} were saved: put it back, or begin anew with --fresh"
+            )
+        *whole, _ = data[offset:].split(b"\n")  # of the last line, if it was cut, nobody has been told
+        moves: list[Move] = []
+        at = offset
+        for line in whole:
+            said = line[9:]
+            if _line(said) != line + b"\n":
+                raise StateError(f"{path} is damaged at byte {at}: put it back, or begin anew with --fresh")
+            moves.append(_decode(said))
+            at += len(line) + 1
+        return moves
+
+
+def _line(data: bytes) -> bytes:
+    return b"%08x %b\n" % (crc32(data), data)

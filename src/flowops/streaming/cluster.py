@@ -35,6 +35,7 @@ _TICK = 0.1
 _GRACE = 1.0
 _PEERS = 10.0
 _LAST_WORDS = 4000
+_PROBE = 1 << 20
 
 
 class WorkerError(RunError):
@@ -44,6 +45,10 @@ class WorkerError(RunError):
         super().__init__(message)
         self.worker = worker
         self.cause = cause
+
+
+class UnsaidError(WorkerError):
+    """A worker died of something that its runtime did not tell, as it does where it cannot save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,11 @@ def run(
             os.close(theirs)
         if stop.asked:
             stop.hand_on()
-        _wait(workers, numbers, len(addresses), words, tick)
+        try:
+            _wait(workers, numbers, len(addresses), words, tick)
+        except UnsaidError as error:
+            _try_to_write(state.store, error.worker)
+            raise
 
 
 def await_listeners(addresses: Sequence[str]) -> None:
@@ -228,7 +237,7 @@ def _failure(
         return WorkerError(said, number, said)
     if code == PANICKED:
         first, _, rest = said.partition("\n")
-        panic = WorkerError(first, number, first)
+        panic = UnsaidError(first, number, first)
         panic.add_note(rest)
         return panic
     if code is not None and code < 0:
@@ -245,6 +254,19 @@ def _failure(
     )
     error.add_note(said)
     return error
+
+
+def _try_to_write(store: Path, worker: int) -> None:
+    """Raises WorkerError where nothing can be written to the recovery store: the disk is full, or lost."""
+    try:
+        with tempfile.TemporaryFile(dir=store) as file:
+            file.write(bytes(_PROBE))
+    except OSError as error:
+        cause = (
+            f"the recovery store {store} cannot be written: {error.strerror}. Make room or give access: the same"
+            " command goes on from the last epoch."
+        )
+        raise WorkerError(cause, worker, cause) from error
 
 
 def _blame(code: int | None) -> int:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from flowops.errors import FlowopsError, RunError
+from flowops.errors import FlowopsError, RunError, StateError
 
 Adapter = TypeVar("Adapter", bound=type[Any])
 
@@ -35,6 +37,8 @@ _CALLED = (
 
 _KEPT = "Its state is kept: the same command goes on from the last epoch."
 _LAST_WORDS = 4000
+
+_REFUSED = re.compile(r'SqliteFailure\(Error { code: (?P<code>\w+),[^}]*}, Some\("(?P<words>[^"]*)"\)')
 
 _noted: list[Exception] = []
 
@@ -87,7 +91,32 @@ def explained(error: BaseException) -> FlowopsError:
         return disk_error(cause)
     if _noted:
         return RunError(f"the run failed: {type(cause).__name__}: {cause}. {_KEPT}")
-    return RuntimePanicError(f"the runtime failed: {cause}. {_KEPT}")
+    return _of_the_store(str(cause)) or RuntimePanicError(f"the runtime failed: {cause}. {_KEPT}")
+
+
+def _of_the_store(words: str) -> StateError | RunError | None:
+    """What the recovery store refused, if the runtime, which only panics then, says so in these words of its own."""
+    refused = _REFUSED.search(words)
+    if refused is None:
+        return None
+    if refused["code"] in ("DatabaseCorrupt", "NotADatabase"):
+        return StateError(
+            f"the recovery store is damaged ({refused['words']}): put it back, or begin anew with --fresh"
+        )
+    return RunError(
+        f"the recovery store cannot be used: {refused['words']}. Make room or give access: the same command goes on"
+        " from the last epoch."
+    )
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the operating system refuses in the body is said of this file: of a write it does not say so itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def disk_error(error: OSError) -> RunError:

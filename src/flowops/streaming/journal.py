@@ -17,10 +17,11 @@ import orjson
 
 from flowops.channels.base import WRITERS, Answer, Command
 from flowops.core.plan import Column, Project, Source, TimeField
-from flowops.core.records import Micros
+from flowops.core.records import DeadLetter, Micros
 from flowops.core.time import SECOND, isoformat
 from flowops.errors import StateError
 from flowops.rules.mapping import TOLD
+from flowops.streaming.failures import naming
 
 NAME = ".journal"
 """Of the source: no source of a project can be called so."""
@@ -57,11 +58,19 @@ def journal_name(writer: int) -> str:
     return f"writer-{writer}.jsonl"
 
 
+def unreadable(letter: DeadLetter) -> StateError:
+    """For a line that this engine cannot have written."""
+    return StateError(
+        f"{letter.partition} is damaged in line {letter.position + 1} ({letter.detail}): put it back, or begin anew"
+        " with --fresh"
+    )
+
+
 class Journal:
     """The journal of one writer, which begins at `position`: anything beyond was never committed."""
 
     def __init__(self, folder: Path, writer: int, position: int, *, durable: bool = False) -> None:
-        path = folder / journal_name(writer)
+        self._path = path = folder / journal_name(writer)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         length = self._file.seek(0, 2)
@@ -90,8 +99,9 @@ class Journal:
             for command, answer in answers
         ]
         data = b"".join(lines)
-        self._file.write(data)
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(data)
+            self._file.flush()
         self._position += len(data)
 
     def save(self) -> int:

@@ -24,6 +24,8 @@ from flowops.streaming.clock import Place as ClockPlace
 from flowops.streaming.epochs import EpochEnd, Turns
 from flowops.streaming.failures import noted
 from flowops.streaming.inputs import Inputs, PartitionSpec
+from flowops.streaming.journal import NAME as JOURNAL
+from flowops.streaming.journal import unreadable
 from flowops.streaming.metrics import NO_MORE, RECORDS_READ, UNREACHABLE, Meter, Progress
 from flowops.streaming.pace import AHEAD, READERS, Pace
 from flowops.streaming.statefolder import StateFolder
@@ -230,6 +232,8 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             chunk = lane.partition.read(CHUNK if was_started else _FIRST_CHUNK)
             if chunk is None:
                 break
+            if chunk.dead and lane.source.name == JOURNAL:
+                raise unreadable(chunk.dead[0])
             self._take(lane, chunk, records, late)
             dead += chunk.dead
             taken += 1

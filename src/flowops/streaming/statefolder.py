@@ -169,6 +169,7 @@ class StateFolder:
             except sqlite3.Error as error:
                 found = str(error)
             if found != "ok":
+                found = found.replace("\n", " ")
                 raise StateError(f"{path} is damaged ({found}): put it back, or begin anew with --fresh")
 
     def link_recovery(self, folder: Path, host: int, hosts: int) -> None:

@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeAlias
 from zlib import crc32
 
 from flowops.errors import StateError
+from flowops.streaming.failures import naming
 
 Place: TypeAlias = tuple[int, int, int]
 """(number of the shard or writer, generation, length in bytes)."""
@@ -48,13 +49,13 @@ class StateLog:
                 self._file = self._path().open("r+b")
             except FileNotFoundError as error:
                 raise StateError(
-                    f"{self._path()} is missing: the state cannot be resumed; begin anew with --fresh"
+                    f"{self._path()} is missing: the state cannot be resumed; put it back, or begin anew with --fresh"
                 ) from error
             self._file.seek(0, 2)
             if self._file.tell() < self._length:
                 raise StateError(
                     f"{self._path()} has {self._file.tell()} bytes where {self._length} were saved: the state folder is"
-                    " damaged; begin anew with --fresh"
+                    " damaged; put it back, or begin anew with --fresh"
                 )
             self._file.truncate(self._length)
 
@@ -66,8 +67,8 @@ class StateLog:
             head = self._file.read(_HEAD.size)
             length, check = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 1)
             frame = self._file.read(length)
-            if crc32(frame) != check:
-                raise StateError(f"{self._path()} is damaged at byte {at}: begin anew with --fresh")
+            if not frame or crc32(frame) != check:  # of nothing but zeros, as a lost page is, the checksum is right
+                raise StateError(f"{self._path()} is damaged at byte {at}: put it back, or begin anew with --fresh")
             at += _HEAD.size + length
             if not self._whole:
                 self._whole = at
@@ -81,11 +82,12 @@ class StateLog:
 
     def append(self, frame: bytes) -> Place:
         """Write the frame and say where the log stands now."""
-        self._file.write(_HEAD.pack(len(frame), crc32(frame)))
-        self._file.write(frame)
-        self._file.flush()
-        if self._durable:
-            os.fsync(self._file.fileno())
+        with naming(self._path()):
+            self._file.write(_HEAD.pack(len(frame), crc32(frame)))
+            self._file.write(frame)
+            self._file.flush()
+            if self._durable:
+                os.fsync(self._file.fileno())
         self._length += _HEAD.size + len(frame)
         if not self._whole:
             self._whole = self._length

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,6 +18,7 @@ from flowops.core.time import isoformat
 from flowops.errors import ConfigError, RunError
 from flowops.streaming import cluster, log
 from flowops.streaming.cluster import Shared, Stop, WorkerError
+from flowops.streaming.failures import disk_error
 from flowops.streaming.job import Job
 from flowops.streaming.log import say
 from flowops.streaming.metrics import Layout, Table
@@ -123,7 +124,8 @@ class Supervisor:
         while not self._stop.asked:
             began = time.monotonic()
             try:
-                self._attempt()
+                with _failing_as_a_run():
+                    self._attempt()
             except LostPeerError as error:
                 if self._stop.asked:
                     raise
@@ -238,3 +240,12 @@ class Supervisor:
         for note in getattr(error, "__notes__", ()):
             given_up.add_note(note)
         return given_up
+
+
+@contextlib.contextmanager
+def _failing_as_a_run() -> Iterator[None]:
+    """What the operating system refuses here, a full disk for one, may pass, too."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error) from error
