@@ -98,19 +98,14 @@ class _Format(Protocol):
     def close(self) -> None: ...
 
 
-class _File:
+class _File(Partition):
     """A file as a partition. One that may grow is caught up at the moment of a read that found nothing."""
-
-    nap = 0.05
 
     def __init__(self, file: _Format, *, follow: bool) -> None:
         self._file = file
         self._follow = follow
         self._caught_up: Micros | None = None
         self.name = file.name
-        self.position = file.position
-        self.release = file.release
-        self.close = file.close
         if not follow:
             self.read = file.read  # type: ignore[method-assign] # nobody asks when
 
@@ -130,19 +125,17 @@ class _File:
         """The moment of the last read that found nothing."""
         return self._caught_up
 
-    def decide(self) -> None:
-        """Nothing but the file decides."""
+    def position(self) -> tuple[int, ...]:
+        """As the format counts."""
+        return self._file.position()
 
-    def saved(self, position: Position) -> None:
-        """Nobody monitors."""
+    def release(self) -> None:
+        """Close the file until the next read."""
+        self._file.release()
 
-    def lag(self) -> int | None:
-        """A file's end is not counted in records."""
-        return None
-
-    def is_reachable(self) -> bool:
-        """A file that cannot be read ends the run."""
-        return True
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def open_partition(

@@ -24,7 +24,7 @@ from flowops.settings.model import Word
 from flowops.settings.schema_registry import SchemaRegistry
 from flowops.settings.secrets import Filled, FilledText
 from flowops.settings.shapes import says
-from flowops.sources.base import Position
+from flowops.sources.base import Partition, Position
 from flowops.sources.decode import Decoder, decoder
 from flowops.sources.lines import MAX_RECORD
 from flowops.sources.values import Reason, UnfitError
@@ -194,7 +194,7 @@ def _framed(source: Source, format_: str, registry: SchemaRegistry) -> Framed:
     return Framed(source, decoder(source), Schemas(source.name, registry, "JSON", json_read))
 
 
-class KafkaPartition:
+class KafkaPartition(Partition):
     """One partition of a topic, from `position` (the next offset) on; up to `end`, where it is bounded."""
 
     nap = 0.02
@@ -278,9 +278,6 @@ class KafkaPartition:
                 self._caught_up = asked.popleft()[0]
         return self._caught_up
 
-    def decide(self) -> None:
-        """Nothing but the log decides."""
-
     def saved(self, position: Position) -> None:
         """Shown as the group's offset."""
         if self._inbox is not None and position[0] >= 0:
@@ -294,9 +291,6 @@ class KafkaPartition:
     def is_reachable(self) -> bool:
         """Whether the last question was answered."""
         return not (self._client.is_lost or (self._framed is not None and self._framed.schemas.is_lost))
-
-    def release(self) -> None:
-        """What is read ahead is bounded anyway."""
 
     def close(self) -> None:
         """Read no more."""

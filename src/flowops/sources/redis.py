@@ -23,7 +23,7 @@ from flowops.errors import ConfigError, FlowopsError, InputError, RunError
 from flowops.settings.fields import Label, refuse, within
 from flowops.settings.redis import RedisConnection
 from flowops.settings.shapes import DURATION, Shaped, says
-from flowops.sources.base import Position
+from flowops.sources.base import Partition, Position
 from flowops.sources.decode import decoder
 from flowops.sources.lines import MAX_RECORD
 from flowops.sources.values import UnfitError
@@ -291,7 +291,7 @@ class _StreamReader(_Beside):
             )
 
 
-class RedisStream:
+class RedisStream(Partition):
     """A stream as a partition; up to the entry `end`, where it is bounded."""
 
     nap = 0.02
@@ -350,12 +350,6 @@ class RedisStream:
         """The moment of the last question that gave all that there was."""
         return self._caught_up
 
-    def decide(self) -> None:
-        """Nothing but the stream decides."""
-
-    def saved(self, position: Position) -> None:
-        """Nobody monitors."""
-
     def lag(self) -> int | None:
         """From the server's last answer."""
         added = self._reader.added
@@ -364,9 +358,6 @@ class RedisStream:
     def is_reachable(self) -> bool:
         """Whether the last question was answered."""
         return not self._reader.is_lost
-
-    def release(self) -> None:
-        """What is read ahead is bounded anyway."""
 
     def close(self) -> None:
         """Read no more."""
@@ -423,7 +414,7 @@ class _SetReader(_Beside):
         return False
 
 
-class RedisSet:
+class RedisSet(Partition):
     """A set of user ids as a partition of enter and leave records. A bounded run looks at it once.
 
     What is found is decided at the end of an epoch and is of that instant: position and records are one, and told in
@@ -501,9 +492,6 @@ class RedisSet:
         self._changes += [(user_id, "leave") for user_id in sorted(self._members - members)]
         self._members = members
 
-    def saved(self, position: Position) -> None:
-        """Nobody monitors."""
-
     def lag(self) -> int | None:
         """Changes that were decided and not been read."""
         return len(self._changes)
@@ -511,9 +499,6 @@ class RedisSet:
     def is_reachable(self) -> bool:
         """Whether the last question was answered."""
         return not self._reader.is_lost
-
-    def release(self) -> None:
-        """There is nothing to give back."""
 
     def close(self) -> None:
         """Look no more."""
