@@ -9,16 +9,15 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 
 import zstandard
 
-SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-COMPRESSIONS = (".gz", ".zst")
+from flowops.sources.files import COMPRESSIONS, SUFFIXES, file_format, matching
+
 _LONGEST_HEADER = 1 << 20
 _LARGEST_LOOKED_AT = 1 << 20
 
@@ -67,12 +66,13 @@ def look_at(folder: Path, patterns: Sequence[str]) -> Inputs:
     """Find the files of a source and read the headers of those that have one."""
     inputs = Inputs()
     for entry, pattern in enumerate(patterns):
-        found = sorted(_expand(folder, pattern))
+        files, is_empty_folder = matching(folder, pattern)
+        found = sorted(map(Path, files))
         if not found:
             what, hint = "there is no file", "paths start at the folder of flowops.yaml"
             if has_magic(pattern):
                 what = "no file matches"
-            elif (folder / pattern).is_dir():
+            elif is_empty_folder:
                 what, hint = "there is no data file in the folder", f"it may hold {', '.join(SUFFIXES)} files"
             inputs.problems.append(Problem("FO501", entry, f"{what} `{pattern}`", hint))
         for path in found:
@@ -85,35 +85,16 @@ def look_at(folder: Path, patterns: Sequence[str]) -> Inputs:
 
 def tabular(patterns: Sequence[str]) -> bool:
     """Whether all files are CSV by name, so that a dot in a column's name is no path."""
-    return bool(patterns) and all(file_format(Path(pattern)) == "csv" for pattern in patterns)
+    return bool(patterns) and all(_format_of(Path(pattern)) == "csv" for pattern in patterns)
 
 
-def file_format(path: Path) -> str | None:
-    """What the suffix says."""
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    packed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
-    if packed:
-        suffixes.pop()
-    name = SUFFIXES.get(suffixes[-1]) if suffixes else None
-    return None if packed and name == "parquet" else name
-
-
-def _expand(folder: Path, pattern: str) -> Iterator[Path]:
-    full = os.path.normpath(folder / pattern)
-    matches = glob(full, recursive=True) if has_magic(pattern) and not Path(full).exists() else [full]  # noqa: PTH207
-    for match in map(Path, matches):
-        if match.is_dir():
-            yield from (
-                path
-                for path in match.iterdir()
-                if path.is_file() and not path.name.startswith((".", "_")) and file_format(path)
-            )
-        elif match.exists() and not (match != Path(full) and match.name.startswith("_")):
-            yield match
+def _format_of(path: Path) -> str | None:
+    known = file_format(path.name)
+    return None if known is None else known[0]
 
 
 def _look(inputs: Inputs, entry: int, path: Path) -> None:
-    kind = file_format(path)
+    kind = _format_of(path)
     if kind is None:
         hint = "`.csv`, `.jsonl` or `.parquet`; the first two also with `.gz` or `.zst`"
         inputs.problems.append(Problem("FO504", entry, f"`{path.name}` has no suffix that says its format", hint))
@@ -130,7 +111,7 @@ def _look(inputs: Inputs, entry: int, path: Path) -> None:
 
 
 def _values(file: Path, path: tuple[str, ...]) -> Iterator[str]:
-    kind = file_format(file)
+    kind = _format_of(file)
     if kind == "parquet":
         import pyarrow.parquet  # noqa: PLC0415 - heavy, and only few projects have such files
 

@@ -73,29 +73,36 @@ def expand(folder: Path, source: Source) -> list[str]:
     base = Path(os.path.abspath(folder))  # noqa: PTH100 - links stay as they are written
     found: set[str] = set()
     for pattern in source.files:
-        full = os.path.normpath(base / pattern)
-        is_glob = has_magic(pattern) and not os.path.lexists(full)
-        matches = find(full, recursive=True) if is_glob else [full]  # noqa: PTH207 - patterns may be absolute
-        files: set[str] = set()
-        empty_folder = False
-        for match in matches:
-            if os.path.isdir(match):  # noqa: PTH112
-                inside = _in_folder(match)
-                files.update(inside)
-                empty_folder = empty_folder or not inside
-            elif os.path.exists(match):  # noqa: PTH110
-                if file_format(match) is None:
-                    if is_glob and os.path.basename(match).startswith("_"):  # noqa: PTH119
-                        continue  # the marks that batch jobs leave: _SUCCESS
-                    raise InputError(
-                        f"source `{source.name}`: `{_shown(base, match)}` has no suffix that says its format\n"
-                        f"  try: rename it, or narrow `{pattern}`; what can be read: {READABLE}"
-                    )
-                files.add(match)
+        files, empty_folder = matching(base, pattern)
+        for file in files:
+            if file_format(file) is None:
+                raise InputError(
+                    f"source `{source.name}`: `{_shown(base, file)}` has no suffix that says its format\n"
+                    f"  try: rename it, or narrow `{pattern}`; what can be read: {READABLE}"
+                )
         if not files:
             raise InputError(_nothing(source.name, pattern, base, empty_folder=empty_folder))
         found |= files
     return sorted(_shown(base, file) for file in found)
+
+
+def matching(base: Path, pattern: str) -> tuple[set[str], bool]:
+    """The files that an entry of `file:` names, whatever their suffix; whether it named a folder without data files."""
+    full = os.path.normpath(base / pattern)
+    is_glob = has_magic(pattern) and not os.path.lexists(full)
+    matches = find(full, recursive=True) if is_glob else [full]  # noqa: PTH207 - patterns may be absolute
+    files: set[str] = set()
+    empty_folder = False
+    for match in matches:
+        if os.path.isdir(match):  # noqa: PTH112
+            inside = _in_folder(match)
+            files.update(inside)
+            empty_folder = empty_folder or not inside
+        elif os.path.exists(match):  # noqa: PTH110
+            if is_glob and os.path.basename(match).startswith("_") and file_format(match) is None:  # noqa: PTH119
+                continue  # the marks that batch jobs leave: _SUCCESS
+            files.add(match)
+    return files, empty_folder
 
 
 def _in_folder(folder: str) -> list[str]:
