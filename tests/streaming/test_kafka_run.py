@@ -150,10 +150,10 @@ def test_a_partition_that_is_added_while_it_runs_is_read(shop: Shop) -> None:
         shop.producer = Producer({**shop.broker.client_config, "log_level": 0})  # the other one knows four
         assert wait_for(lambda: len(shop.producer.list_topics(shop.topic).topics[shop.topic].partitions) == 5)
         shop.send("old", "product_view", now() - HOUR, partition=4)
-        shop.send("u2", "product_view", now() + 30_000, partition=4)
+        shop.send("u2", "product_view", now() + 10_000, partition=4)
         time.sleep(4)
     with shop.run() as process:
-        shop.send("u3", "product_view", now() + 30_000, partition=4)
+        shop.send("u3", "product_view", now() + 10_000, partition=4)
         shop.wait(process, "u2", "u3")
         stop(process)
     assert shop.messages() == ["u1", "u2", "u3"]
