@@ -53,7 +53,7 @@ test: servers
 
 chaos: servers
 	@FLOWOPS_KILLS=50 $(BIN)/python -m pytest tests/channels/test_run.py -k killed --timeout 1800 $(ARGS)
-	@FLOWOPS_GONE=200 $(BIN)/python -m pytest tests/streaming/test_faults.py -k gone $(ARGS)
+	@FLOWOPS_GONE=200 $(BIN)/python -m pytest tests/streaming/test_faults.py -k broker_is_gone $(ARGS)
 	@FLOWOPS_CHAOS=200 $(BIN)/python -m pytest tests/streaming/test_chaos.py $(ARGS)
 
 lint: $(READY)
