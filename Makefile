@@ -14,7 +14,7 @@ help:
 	@echo "make test    all tests, on real servers where they are to be had"
 	@echo "make servers fetch what starts these: Kafka, Redis, a schema registry, and Java for it; make test does it too"
 	@echo "make chaos   hundreds of kills of live runs, their brokers and their providers (three quarters of an hour)"
-	@echo "make lint    ruff, mypy, import-linter, and flowops lint over the example plans"
+	@echo "make lint    ruff, mypy, import-linter, flowops lint and flowops test over the example plans"
 	@echo "make bench   the benchmarks of docs/performance.md (ARGS=... goes to benchmarks/run.py)"
 	@echo "make docs    write the generated pages of docs/ anew"
 	@echo "make lock    resolve requirements.lock anew from pyproject.toml"
@@ -62,6 +62,7 @@ lint: $(READY)
 	@echo "== mypy --strict";       $(BIN)/mypy src dataflows benchmarks scripts tests/servers
 	@echo "== lint-imports";        $(BIN)/lint-imports
 	@echo "== flowops lint";        $(BIN)/flowops lint
+	@echo "== flowops test";        $(BIN)/flowops test
 	@echo "== generated docs";      $(BIN)/python scripts/docs.py --check
 	@echo "lint: all passed"
 

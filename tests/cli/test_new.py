@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 from project import flowops, refused, replay
 
+from flowops.lab.verdicts import run_tests
+from flowops.rules.check_test import read_tests
 from flowops.rules.document import read_document
 from flowops.rules.editors import schema_of
 from flowops.rules.load import load_project
@@ -75,6 +77,33 @@ def test_each_scenario_is_lint_clean(scenario: str, channel: str, shop: Path) ->
     assert ("title:" in text) == (channel == "push")
     data = read_document(shop, shop / "rules" / "mine.yaml").data()
     jsonschema.Draft202012Validator(schema_of("plan")).validate(data)
+
+
+ASKING = {
+    "profile: {": "profile: {token: string, push_ok: boolean, ",
+    "path: out/push.jsonl}": "path: out/push.jsonl, address: token, consent: {opt_in: push_ok}}",
+    "events:\n": "quiet: {from: 11:00, to: 08:30, then: hold}\ncaps: [{at_most: 3, per: 7d}]\nevents:\n",
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("channel", ["push", "sms"])
+def test_each_scenario_comes_with_a_test_that_passes(scenario: str, channel: str, shop: Path) -> None:
+    """Also where the channel wants an address and consent, and quiet hours put messages off."""
+    asking = PROJECT
+    for text, instead in ASKING.items():
+        assert text in asking
+        asking = asking.replace(text, instead)
+    (shop / "flowops.yaml").write_text(asking)
+    make(shop, scenario, "mine", "--channel", channel)
+    loaded = load_project(shop)
+    tests = read_tests(loaded)
+    report = run_tests(loaded, tests.checked)
+    assert tests.findings == []
+    assert len(report.verdicts) > 1
+    assert report.failed == []
+    data = read_document(shop, shop / "rules" / "mine.test.yaml").data()
+    jsonschema.Draft202012Validator(schema_of("test")).validate(data)
 
 
 def test_events_may_be_called_otherwise(shop: Path) -> None:

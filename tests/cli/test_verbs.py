@@ -86,7 +86,7 @@ def test_the_summary_is_complete(starter: Path) -> None:
 
 def test_a_project_is_found_from_below(starter: Path) -> None:
     done = flowops("lint", cwd=starter / "rules")
-    assert (done.returncode, done.stdout) == (0, "1 plan fine\n")
+    assert (done.returncode, done.stdout) == (0, "1 plan and 1 test fine\n")
     assert flowops("replay", cwd=starter / "data").stdout.startswith("This replay has already finished")
 
 

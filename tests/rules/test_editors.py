@@ -14,6 +14,7 @@ from bad_examples import HERE, unfold
 from typer.testing import CliRunner
 
 from flowops.cli.main import app
+from flowops.rules.check_test import read_tests
 from flowops.rules.document import Document, Node, read_document
 from flowops.rules.editors import SCHEMAS, modeline, schema_of
 from flowops.rules.load import load_project
@@ -53,7 +54,9 @@ def kind_of(path: str) -> str | None:
         return "project"
     if path.startswith("rules/templates/"):
         return "template"
-    return "plan" if path.startswith("rules/") and not path.endswith(".test.yaml") else None
+    if path.endswith(".test.yaml"):
+        return "test"
+    return "plan" if path.startswith("rules/") else None
 
 
 def complaints(document: Document) -> list[str]:
@@ -91,7 +94,7 @@ def test_a_schema_is_one(kind: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema_of(kind))
 
 
-@pytest.mark.parametrize("kind", ["project", "plan"])
+@pytest.mark.parametrize("kind", ["project", "plan", "test"])
 def test_every_key_has_a_description_and_examples_that_fit(kind: str) -> None:
     schema = schema_of(kind)
     parts = {"": schema, **schema["$defs"]}
@@ -126,7 +129,8 @@ def test_the_examples_of_the_page_are_let_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", BAD, ids=lambda path: path.stem)
 def test_bad_examples_are_marked_where_their_shape_is_wrong(example: Path, tmp_path: Path) -> None:
     """And never where lint finds nothing in the file: a schema is wider than the reader."""
-    findings = load_project(unfold(example, tmp_path)).findings
+    loaded = load_project(unfold(example, tmp_path))
+    findings = [*loaded.findings, *read_tests(loaded).findings]
     for document in documents(tmp_path):
         codes = {each.code for each in findings if each.path == document.path and each.severity == "error"}
         marked = complaints(document)
@@ -142,8 +146,6 @@ def test_init_and_the_repository_point_at_the_schemas(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["init", str(shop)]).exit_code == 0
     for folder in (ROOT, shop):
         for path in [folder / "flowops.yaml", *sorted((folder / "rules").glob("*.yaml"))]:
-            if path.name.endswith(".test.yaml"):
-                continue
             kind = kind_of(path.relative_to(folder).as_posix())
             assert kind is not None
             lines = path.read_text(encoding="utf-8").splitlines()

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from flowops.cli.main import app
 from flowops.errors import ConfigError
-from flowops.rules.findings import CODES, document_codes, render
+from flowops.rules.check_test import read_tests
+from flowops.rules.findings import CODES, document_codes, ordered, render
 from flowops.rules.load import find_project, load_project
 
 BAD = sorted((HERE / "bad").glob("*.yaml"))
@@ -28,7 +29,8 @@ DOCS = HERE.parent.parent / "docs"
 
 
 def found(example: Path, folder: Path) -> str:
-    return render(load_project(unfold(example, folder)).findings) + "\n"
+    loaded = load_project(unfold(example, folder))
+    return render(ordered([*loaded.findings, *read_tests(loaded).findings])) + "\n"
 
 
 @pytest.mark.parametrize("example", BAD, ids=lambda path: path.stem)

@@ -13,6 +13,7 @@ from flowops.cli.options import Verbose
 FILES = {
     "flowops.yaml": "flowops.yaml",
     "rules/unfinished-order.yaml": "rules/unfinished-order.yaml",
+    "rules/unfinished-order.test.yaml": "rules/unfinished-order.test.yaml",
     "gitignore": ".gitignore",
 }
 """Of the starter folder -> of the project."""
@@ -49,8 +50,10 @@ def command(
         raise ConfigError(f"cannot write to {folder.absolute()}: {error.strerror or error}") from error
     enter = "" if folder == Path() else f"  cd {folder}\n"
     sys.stdout.write(
-        f"A project is in {folder.absolute()}: one plan, and {events:,} made-up events of four days.\nNext:\n{enter}"
+        f"A project is in {folder.absolute()}: a plan with its test, and {events:,} made-up events of four days.\n"
+        f"Next:\n{enter}"
         "  flowops lint      # are the rules right?\n"
+        "  flowops test      # do they do what they should?\n"
         "  flowops replay    # run them over the log\n"
         "  flowops report    # what came of it\n"
         "Then change rules/unfinished-order.yaml and replay again with --fresh.\n"

@@ -11,6 +11,8 @@ import typer
 from flowops.cli.options import AsJson, Project, Verbose
 
 if TYPE_CHECKING:
+    from flowops.rules.check_test import Tests
+    from flowops.rules.findings import Finding
     from flowops.rules.load import Loaded
 
 
@@ -23,14 +25,16 @@ def command(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check every rule file; exit 1 if something must be changed."""
-    from flowops.rules.findings import has_errors, render_json
+    """Check every rule file, tests too; exit 1 if something must be changed."""
+    from flowops.rules.check_test import read_tests
+    from flowops.rules.findings import has_errors, ordered, render_json
     from flowops.rules.formats import render_github, render_sarif
     from flowops.rules.load import find_project, load_project
 
     folder = find_project(Path.cwd()) if project is None else project
     loaded = load_project(folder)
-    findings = loaded.findings
+    tests = read_tests(loaded)
+    findings = ordered([*loaded.findings, *tests.findings])
     if as_json or form == "json":
         sys.stdout.write(render_json(findings) + "\n")
     elif form == "sarif":
@@ -38,15 +42,14 @@ def command(
     elif form == "github":
         sys.stdout.write(render_github(findings, below=_below(loaded.folder)))
     else:
-        _print(loaded, verbose=verbose)
+        _print(loaded, tests, findings, verbose=verbose)
     if has_errors(findings):
         raise typer.Exit(1)
 
 
-def _print(loaded: Loaded, *, verbose: bool) -> None:
+def _print(loaded: Loaded, tests: Tests, findings: list[Finding], *, verbose: bool) -> None:
     from flowops.rules.findings import render
 
-    findings = loaded.findings
     if findings:
         sys.stdout.write(render(findings) + "\n")
     errors = sum(finding.severity == "error" for finding in findings)
@@ -56,7 +59,8 @@ def _print(loaded: Loaded, *, verbose: bool) -> None:
         sys.stdout.write(f"{counted}\n")
     else:
         plans = ", ".join(plan.id for plan in loaded.project.plans) if verbose else ""
-        fine = f"{_count(len(loaded.project.plans), 'plan')} fine" + (f" ({plans})" if plans else "")
+        files = f" and {_count(len(tests.checked), 'test')}" if tests.checked else ""
+        fine = f"{_count(len(loaded.project.plans), 'plan')}{files} fine" + (f" ({plans})" if plans else "")
         sys.stdout.write(f"{fine}; {counted}\n" if findings else f"{fine}\n")
 
 

@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from flowops.cli import graph, init, lint, new, preview, replay, report, run, schema, sql
+from flowops.cli import graph, init, lint, new, preview, replay, report, run, schema, sql, test
 from flowops.errors import FlowopsError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for name, verb in (
     ("init", init),
     ("new", new),
     ("lint", lint),
+    ("test", test),
     ("schema", schema),
     ("graph", graph),
     ("preview", preview),

@@ -28,9 +28,9 @@ def command(
     as_json: AsJson = False,
     verbose: Verbose = False,  # noqa: ARG001 - read by main
 ) -> None:
-    """Write a plan for a scenario into rules/NAME.yaml, with the project's events and channel."""
+    """Write a plan for a scenario into rules/NAME.yaml, with the project's events and channel, and its test beside."""
     from flowops.errors import ConfigError
-    from flowops.rules.scenarios import SCENARIOS, fill, lacking, silent, unknown_attributes
+    from flowops.rules.scenarios import SCENARIOS, fill, fill_test, lacking, silent, unknown_attributes
     from flowops.settings.guess import one_of
 
     if scenario is None:
@@ -41,7 +41,8 @@ def command(
     folder, file, ids = _project(project)
     plan = name or scenario
     path = folder / "rules" / f"{plan}.yaml"
-    _free(plan, path, ids)
+    test = folder / "rules" / f"{plan}.test.yaml"
+    _free(plan, path, test, ids)
     names = _names(scenario, event or [])
     channel = channel or next(iter(file.channels))
     if channel not in file.channels:
@@ -56,12 +57,17 @@ def command(
     try:
         path.parent.mkdir(exist_ok=True)
         path.write_text(fill(scenario, plan, file, channel, names), encoding="utf-8")
+        test.write_text(fill_test(scenario, plan, file, channel, names), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
     if as_json:
-        sys.stdout.write(json.dumps({"plan": plan, "written": str(path)}, ensure_ascii=False) + "\n")
+        answer = {"plan": plan, "written": str(path), "test": str(test)}
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(f"wrote {path}\nNext: change it, then `flowops lint` and `flowops preview {plan}`.\n")
+        sys.stdout.write(
+            f"wrote {path}\nwrote {test}\n"
+            f"Next: change them, then `flowops lint`, `flowops test {plan}` and `flowops preview {plan}`.\n"
+        )
 
 
 def _list(*, as_json: bool) -> None:
@@ -87,7 +93,7 @@ def _project(project: Path | None) -> tuple[Path, ProjectFile, set[str]]:
     return loaded.folder, loaded.file, {plan.file.plan for plan in loaded.plans}
 
 
-def _free(plan: str, path: Path, ids: set[str]) -> None:
+def _free(plan: str, path: Path, test: Path, ids: set[str]) -> None:
     from pydantic_core import PydanticCustomError
 
     from flowops.errors import ConfigError
@@ -100,6 +106,8 @@ def _free(plan: str, path: Path, ids: set[str]) -> None:
         raise ConfigError(f"{error.message()}\n  try: {hint}") from None
     if path.exists() or plan in ids:
         raise ConfigError(f"there already is a plan `{plan}`; nothing was written\n  try: another name")
+    if test.exists():
+        raise ConfigError(f"there already is {test}; nothing was written\n  try: another name")
 
 
 def _names(scenario: str, events: list[str]) -> dict[str, str]:

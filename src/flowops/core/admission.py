@@ -128,6 +128,17 @@ def reached(cap: Cap, sends: Sequence[Send], zone: Zone, now: Micros) -> bool:
     return cap.at_most <= 0
 
 
+def standing(cap: Cap, sends: Sequence[Send], zone: Zone, now: Micros) -> list[Send]:
+    """All sends that count for the cap in its window at `now`, for people; `reached` asks only whether they suffice."""
+    return [
+        (at, plan, channel)
+        for at, plan, channel in sends
+        if _counts(cap, plan, channel)
+        and (cap.rolling is None or now - at < cap.rolling)
+        and (cap.calendar is None or period(zone, at, cap.calendar) == period(zone, now, cap.calendar))
+    ]
+
+
 def prune_sends(
     caps: Sequence[Cap],
     sends: tuple[Send, ...],
@@ -177,6 +188,9 @@ def _reentry(plan: Plan, user: User, key: str | None, now: Micros) -> str | None
 
 @lru_cache(maxsize=65_536)
 def _draw(experiment: Experiment, user_id: str) -> tuple[str, str | None]:
+    for pinned, arm in experiment.pinned:
+        if pinned == user_id:
+            return (HOLDOUT, None) if arm == HOLDOUT else (TREATMENT, None if arm == TREATMENT else arm)
     if _share(experiment.name, "holdout", user_id) < experiment.holdout:
         return HOLDOUT, None
     place = _share(experiment.name, "variant", user_id)

@@ -339,6 +339,7 @@ class Experiment:
     name: str
     holdout: float
     variants: tuple[tuple[str, float], ...]
+    pinned: tuple[tuple[str, str], ...] = ()  # user -> variant, or `holdout`, or `treatment`: in tests of rules only
 
 
 @dataclass(frozen=True, slots=True)

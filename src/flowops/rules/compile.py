@@ -38,7 +38,7 @@ CLICK = core.Goal("clicked", 7 * DAY, None, "every", None, "clicked")
 
 
 @dataclass(frozen=True, slots=True)
-class _Listening:
+class Listening:
     """One listener before it is numbered: what the route decides, and what it is made of."""
 
     heard: Heard
@@ -80,6 +80,27 @@ def used_properties(plans: Iterable[CheckedPlan]) -> dict[str, set[str]]:
     return used
 
 
+def listening(plans: Sequence[CheckedPlan]) -> list[Listening]:
+    """The listeners of the plans, which are in their order, as `core.plan.Project.listeners` numbers them."""
+    goals = [
+        Listening(aim.heard, index, number)
+        for index, plan in enumerate(plans)
+        for number, aim in enumerate(plan.aims)
+        if aim.heard is not None
+    ]
+    looks = [(look, index) for index, plan in enumerate(plans) for look in plan.looks]
+    first = len(plans)  # a plan's own counter has its number
+    goals += [Listening(look.heard, index, look, first + n) for n, (look, index) in enumerate(looks)]
+    rest = [
+        Listening(part.heard, index, part)
+        for index, plan in enumerate(plans)
+        for role in ROLES
+        for part in plan.trigger.parts
+        if part.role == role
+    ]
+    return goals + rest
+
+
 def _needs(plan: CheckedPlan) -> Iterable[tuple[Heard, set[str]]]:
     """Each event that the plan hears, with the properties that must travel to the shard."""
     captured = plan.captured()
@@ -116,7 +137,7 @@ class _Compiler:
                 travelling.setdefault(heard.event, set()).update(names)
         self.tables = {event: tuple(sorted(travelling[event])) for event in sorted(travelling) if event != ANY}
         self.channels = self._channels()
-        self.listening = self._listening()
+        self.listening = listening(plans)
 
     def run(self) -> core.Project:
         plans = tuple(self._plan(index, plan) for index, plan in enumerate(self.plans))
@@ -166,26 +187,7 @@ class _Compiler:
 
     # Listeners and routes
 
-    def _listening(self) -> list[_Listening]:
-        goals = [
-            _Listening(aim.heard, index, number)
-            for index, plan in enumerate(self.plans)
-            for number, aim in enumerate(plan.aims)
-            if aim.heard is not None
-        ]
-        looks = [(look, index) for index, plan in enumerate(self.plans) for look in plan.looks]
-        first = len(self.plans)  # a plan's own counter has its number
-        goals += [_Listening(look.heard, index, look, first + n) for n, (look, index) in enumerate(looks)]
-        rest = [
-            _Listening(part.heard, index, part)
-            for index, plan in enumerate(self.plans)
-            for role in ROLES
-            for part in plan.trigger.parts
-            if part.role == role
-        ]
-        return goals + rest
-
-    def _listener(self, listening: _Listening) -> core.Listener:
+    def _listener(self, listening: Listening) -> core.Listener:
         plan, part = self.plans[listening.plan], listening.what
         event = self.tables.get(listening.heard.event, ())
         captured, rest = plan.captured(), listening.heard.rest

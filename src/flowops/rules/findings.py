@@ -67,7 +67,7 @@ _REGISTER = (
     Code("FO205", "error", "not a date or time", "Dates are written `2022-04-20`, with a time `2022-04-20 10:00`."),
     Code("FO206", "error", "not a local time of day", "Times of day are written `09:30`, from `00:00` to `24:00`."),
     Code("FO207", "error", "not a share", "Shares are written in per cent: `10%`."),
-    Code("FO208", "error", "dates the wrong way round", "The plan would end before it begins."),
+    Code("FO208", "error", "dates the wrong way round", "What is written would end before it begins."),
     Code("FO209", "error", "shares that do not add up", "The shares of the variants must sum to exactly 100%."),
     Code(
         "FO210",
@@ -181,6 +181,13 @@ _REGISTER = (
         "What a message says is kept in the outcomes, where every analyst reads it.",
     ),
     Code("FO604", "warning", "step or time that changes nothing", "The sequence does the same without it."),
+    # Tests of plans
+    Code("FO701", "error", "test of a plan that is not there", "`test:` names plans by their ids."),
+    Code("FO702", "error", "arm left to a draw", "Of an experiment, a test says who gets what: `arms: {u1: long}`."),
+    Code(
+        "FO703", "error", "value of another type", "It is not what flowops.yaml declares of the property or attribute."
+    ),
+    Code("FO704", "error", "nothing of the plan", "The plan has no such goal, step, channel, variant or text."),
 )
 
 CODES = {code.code: code for code in _REGISTER}

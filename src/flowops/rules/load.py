@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,26 +21,26 @@ from flowops.rules.check_project import (
     check_segments,
     check_supply,
 )
-from flowops.rules.compile import compile_project
+from flowops.rules.compile import compile_project, ordered_plans
 from flowops.rules.config import Config
 from flowops.rules.document import Document, read_document
 from flowops.rules.findings import Finding, finding, has_errors, ordered
 from flowops.rules.inputs import look_at
-from flowops.rules.mapping import resolve
+from flowops.rules.mapping import SourceLayout, resolve
 from flowops.rules.schema import read_model
 from flowops.rules.schema_plan import PlanFile
 from flowops.rules.schema_project import ProjectFile, Source
 from flowops.sources import Connection
 
 PROJECT_FILE = "flowops.yaml"
-_SUFFIXES = (".yaml", ".yml")
+SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What a folder holds. `project` and `config` are None where findings keep it from running.
 
-    `file` and `plans` are what the tables were compiled from, for tools that show texts.
+    `file`, `plans` and `layouts` are what the tables were compiled from, for tools that show texts or compile a part.
     """
 
     folder: Path
@@ -49,6 +49,14 @@ class Loaded:
     findings: list[Finding]
     file: ProjectFile | None
     plans: list[CheckedPlan]
+    layouts: Sequence[SourceLayout] = ()
+
+    def only(self, ids: Collection[str]) -> tuple[Project, list[CheckedPlan]]:
+        """The project as if it had these plans only, which have no errors; and the plans, in the order of its own."""
+        if self.file is None or self.project is None:
+            raise ValueError("a project that does not compile has no parts")
+        kept = ordered_plans(plan for plan in self.plans if plan.file.plan in ids)
+        return compile_project(self.file, kept, self.layouts), kept
 
 
 def find_project(start: Path) -> Path:
@@ -100,6 +108,7 @@ class _Loading:
         templates = {path.stem: self._read(path) for path in _files(self.folder / "rules" / "templates")}
         plans = self._plans(file, templates)
         project, config = None, None
+        layouts: dict[str, SourceLayout] = {}
         if file is not None:
             check_declarations(file, document)
             inputs = {name: look_at(self.folder, source.file) for name, source in file.sources.items()}
@@ -114,7 +123,7 @@ class _Loading:
             if not self._wrong():
                 project = compile_project(file, plans, list(layouts.values()))
                 config = self._config(file)
-        return Loaded(self.folder, project, config, ordered(self._all()), file, plans)
+        return Loaded(self.folder, project, config, ordered(self._all()), file, plans, list(layouts.values()))
 
     def _all(self) -> list[Finding]:
         return [*self.findings, *(each for document in self.documents for each in document.findings)]
@@ -172,7 +181,7 @@ class _Loading:
 def _files(folder: Path, *, deep: bool = False) -> list[Path]:
     found: Iterator[Path] = folder.rglob("*") if deep else folder.glob("*")
     return sorted(
-        path for path in found if path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+        path for path in found if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 

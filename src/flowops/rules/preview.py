@@ -96,7 +96,7 @@ def preview(
             error = str(wrong)
         lengths = {name: sms_length(text) for name, text in fields.items()} if sms else {}
         messages.append(Message(variant, share, fields, error, lengths))
-    show = _shower(plan.zone)
+    show = shower(plan.zone)
     shown = _values(checked, attributes, steps, given, show, now)
     to = plan.step.channel.address
     address = None
@@ -122,7 +122,7 @@ def parse_value(text: str, type_: Type, name: str, zone: Zone, now: Micros) -> A
     try:
         return converters(None, Clock(zone))[type_](text)
     except UnfitError as error:
-        example = _shower(zone)(_Examples(now, zone).of(type_, name), type_)
+        example = shower(zone)(_Examples(now, zone).of(type_, name), type_)
         raise ConfigError(f"{name} is a {type_}, and {text!r} is none: {error}\n  try: {name}={example}") from None
 
 
@@ -212,7 +212,8 @@ def _defaults(text: CheckedTemplate, path: tuple[str, ...]) -> list[str]:
     return [output.default for output in outputs if output.path == path and output.default is not None]
 
 
-def _shower(zone: Zone) -> Callable[[Any, Type], str]:
+def shower(zone: Zone) -> Callable[[Any, Type], str]:
+    """Values as people read them, times in `zone`."""
     tz = ZoneInfo(zone.name)
 
     def show(value: Any, type_: Type) -> str:

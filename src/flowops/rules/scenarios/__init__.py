@@ -1,7 +1,8 @@
-"""Plans to begin with, by scenario: a file each, and here what it needs of a project.
+"""Plans to begin with, by scenario: a file each, the file of its test, and here what it needs of a project.
 
 A file is a plan with `$names` to be filled in: `$plan`, `$channel`, `$hello` (a greeting by first name, where the
-profile has one), and the events by their roles. To add a scenario: its file, and its line in `SCENARIOS`.
+profile has one), and the events by their roles; in a test also `$known`, what the channel needs to know of a user. To
+add a scenario: its two files, and its line in `SCENARIOS`.
 """
 
 from __future__ import annotations
@@ -101,6 +102,18 @@ def fill(scenario: str, plan: str, project: ProjectFile, channel: str, names: Ma
     if project.channels[channel].limit == "sms":  # which has no title
         text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("    title: "))
     return text
+
+
+def fill_test(scenario: str, plan: str, project: ProjectFile, channel: str, names: Mapping[str, str]) -> str:
+    """The text of the plan's test, which passes: it leaves open what the project's quiet hours may put off."""
+    events = {role: _written(names.get(role, wanted.usual)) for role, wanted in SCENARIOS[scenario].events.items()}
+    to = project.channels[channel]
+    known = {} if to.address is None else {to.address: "a1"}
+    if to.consent is not None and to.consent.opt_in is not None:
+        known[to.consent.opt_in] = "true"
+    inside = ", ".join(f"{name}: {value}" for name, value in known.items())
+    text = _text(f"{scenario}.test")
+    return Template(text).substitute(events, plan=plan, channel=channel, known=f"{{{inside}}}")
 
 
 def _written(event: str) -> str:
