@@ -77,7 +77,7 @@ class Broker(Server):
         java = (fetch.java(), *self._jvm, "-cp", f"{fetch.kafka()}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
         if not properties.exists():
             properties.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()))
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")  # no option
             self._format((*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)))
         return (*java, "kafka.Kafka", str(properties))
 
