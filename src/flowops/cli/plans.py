@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from flowops.core.plan import Plan, Project
     from flowops.rules.check import CheckedPlan
     from flowops.rules.config import Config
+    from flowops.rules.load import Loaded
     from flowops.rules.schema_project import ProjectFile
 
 
@@ -24,8 +25,8 @@ class Compiled(NamedTuple):
     checked: CheckedPlan  # the plan that was asked for
 
 
-def plan_of(folder: Path | None, plan: str) -> tuple[Compiled, Plan]:
-    """The project of a command, and its plan with this id.
+def loaded_plan(folder: Path | None, plan: str) -> tuple[Loaded, Plan]:
+    """The project of a command, which compiled, and its plan with this id.
 
     Raises ConfigError where there is none, RuleError where the project does not compile.
     """
@@ -41,5 +42,13 @@ def plan_of(folder: Path | None, plan: str) -> tuple[Compiled, Plan]:
     if found is None:
         hint = one_of(plan, [each.id for each in loaded.project.plans])
         raise ConfigError(f"there is no plan `{plan}`\n  try: {hint}")
+    return loaded, found
+
+
+def plan_of(folder: Path | None, plan: str) -> tuple[Compiled, Plan]:
+    """As `loaded_plan`, with what the plan was compiled from."""
+    loaded, found = loaded_plan(folder, plan)
+    if loaded.project is None or loaded.config is None or loaded.file is None:
+        raise AssertionError("a project of which a plan was found did not compile")
     checked = next(each for each in loaded.plans if each.file.plan == plan)
     return Compiled(loaded.folder, loaded.project, loaded.config, loaded.file, checked), found

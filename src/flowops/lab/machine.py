@@ -26,6 +26,7 @@ class Machine(Generic[S]):
         make: makes a shard.
         shards: the numbers of the shards that anything may come to; the others are left out.
         began: by source, when its history begins, where that is before its first record (S12a).
+        keep: which records matter; left out: all.
     """
 
     project: Project
@@ -34,6 +35,7 @@ class Machine(Generic[S]):
     make: Callable[[int, Project, int], S]
     shards: Iterable[int] = range(SHARDS)
     began: Mapping[int, Micros] = field(default_factory=dict)
+    keep: Callable[[Record], bool] | None = None
     at_work: Mapping[int, S] = field(init=False)
     intakes: list[Intake] = field(init=False)
     _until: Micros = field(init=False, default=BEFORE_ALL)
@@ -61,7 +63,8 @@ class Machine(Generic[S]):
             began[source] = min(intake.first, began.get(source, intake.first))
         watermark, highest = intake.watermark, max(intake.highest, self._until)
         for number, shard in self.at_work.items():
-            shard.receive(Batch(number, partition, watermark, highest, into[number], late[number], [], began))
+            records = into[number] if self.keep is None else list(filter(self.keep, into[number]))
+            shard.receive(Batch(number, partition, watermark, highest, records, late[number], [], began))
 
     def until(self, instant: Micros) -> None:
         """Time goes on until then once all partitions have ended; say it before they end."""

@@ -46,6 +46,7 @@ class Scene:
     at: Micros
     what: str
     then: list[Line] = field(default_factory=list)
+    is_profile: bool = False  # it tells of the user, whatever followed
 
 
 @dataclass(slots=True)
@@ -157,7 +158,7 @@ class _Telling:
             then += self._misses(row, came.record[6])
             then += self._unended(row, came, facts)
         then += self._follows(facts)
-        self.scenes.append(Scene(at, what, then))
+        self.scenes.append(Scene(at, what, then, row.kind in ("profiles", "segments")))
 
     def _row(self, row: Told) -> str:
         if row.kind == "segments":
