@@ -57,13 +57,14 @@ def test_an_absence_fires_by_the_wall_clock_and_a_restart_repeats_nothing(live: 
         live.wait("u1", "u2", "u3", process=process)
         live.append(live.view("u4") + live.view("u5"))
         assert wait_for(has_read(live.folder, 5), process)
+        order = live.view("u5", "order")  # in time, however long the stop takes
         process.send_signal(signal.SIGTERM)
         said, complaint = process.communicate(timeout=30)
     assert (process.returncode, events_of(complaint)) == (0, ["started", "ready", "stopping", "stopped"])
     assert said.startswith("Stopped: read 5 records")
     assert "The same command goes on from here: flowops run" in said
     assert outcomes(live.folder)["dispatches"][0] == 3
-    live.append(live.view("u5", "order"))
+    live.append(order)
     with started(live.folder, "--epoch", "0.3", verb="run") as process:
         live.wait("u4", process=process)
         live.append(live.view("u6"))
