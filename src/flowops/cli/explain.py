@@ -13,7 +13,6 @@ from flowops.cli.options import AsJson, Project, Verbose
 
 if TYPE_CHECKING:
     from flowops.lab.explain import Explanation
-    from flowops.settings.fields import Moment
 
 
 def command(
@@ -38,30 +37,16 @@ def command(
 
     The files of the sources are run again through the engine, for this user alone; nothing is sent and nothing is kept.
     """
-    from flowops.cli.plans import loaded_plan
+    from flowops.cli.plans import loaded_plan, moment_of
     from flowops.lab.explain import explain
     from flowops.rules.load import find_project
 
     loaded, found = loaded_plan(find_project(Path.cwd()) if project is None else project, plan)
-    moment = None if until is None else _moment(until)
-    told = explain(loaded, found, user, inputs or [], None if moment is None else moment.begins(found.zone))
+    told = explain(loaded, found, user, inputs or [], None if until is None else moment_of(until, found.zone))
     if as_json:
         sys.stdout.write(json.dumps(_data(told), ensure_ascii=False, indent=2) + "\n")
     else:
         _print(told)
-
-
-def _moment(text: str) -> Moment:
-    from pydantic_core import PydanticCustomError
-
-    from flowops.errors import ConfigError
-    from flowops.settings.fields import parse_moment
-
-    try:
-        return parse_moment(text)
-    except PydanticCustomError as error:
-        hint = (error.context or {}).get("hint")
-        raise ConfigError(f"--until: {error.message()}\n  try: {hint}") from None
 
 
 def _data(told: Explanation) -> dict[str, object]:

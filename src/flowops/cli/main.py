@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from flowops.cli import explain, graph, init, lint, new, preview, replay, report, run, schema, sql, test
+from flowops.cli import backtest, explain, graph, init, lint, new, preview, replay, report, run, schema, sql, test
 from flowops.errors import FlowopsError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for name, verb in (
     ("schema", schema),
     ("graph", graph),
     ("preview", preview),
+    ("backtest", backtest),
     ("explain", explain),
     ("replay", replay),
     ("run", run),

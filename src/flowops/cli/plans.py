@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +10,8 @@ from flowops.errors import ConfigError, RuleError
 
 if TYPE_CHECKING:
     from flowops.core.plan import Plan, Project
+    from flowops.core.records import Micros
+    from flowops.core.time import Zone
     from flowops.rules.check import CheckedPlan
     from flowops.rules.config import Config
     from flowops.rules.load import Loaded
@@ -25,8 +28,8 @@ class Compiled(NamedTuple):
     checked: CheckedPlan  # the plan that was asked for
 
 
-def loaded_plan(folder: Path | None, plan: str) -> tuple[Loaded, Plan]:
-    """The project of a command, which compiled, and its plan with this id.
+def compiled_plans(folder: Path | None, ids: Sequence[str]) -> tuple[Loaded, list[Plan]]:
+    """The project of a command, which compiled, and its plans with these ids; without any, all of them.
 
     Raises ConfigError where there is none, RuleError where the project does not compile.
     """
@@ -38,11 +41,30 @@ def loaded_plan(folder: Path | None, plan: str) -> tuple[Loaded, Plan]:
     if loaded.project is None or loaded.config is None or loaded.file is None:
         wrong = [finding for finding in loaded.findings if has_errors([finding])]
         raise RuleError(f"the project does not compile\n{render(wrong)}")
-    found = next((each for each in loaded.project.plans if each.id == plan), None)
-    if found is None:
-        hint = one_of(plan, [each.id for each in loaded.project.plans])
-        raise ConfigError(f"there is no plan `{plan}`\n  try: {hint}")
+    known = {plan.id: plan for plan in loaded.project.plans}
+    for plan in ids:
+        if plan not in known:
+            raise ConfigError(f"there is no plan `{plan}`\n  try: {one_of(plan, known)}")
+    return loaded, [known[plan] for plan in ids] or list(loaded.project.plans)
+
+
+def loaded_plan(folder: Path | None, plan: str) -> tuple[Loaded, Plan]:
+    """As `compiled_plans`, of one plan."""
+    loaded, (found,) = compiled_plans(folder, [plan])
     return loaded, found
+
+
+def moment_of(until: str, zone: Zone) -> Micros:
+    """What `--until` says, local to `zone`. Raises ConfigError for a text that is no time."""
+    from pydantic_core import PydanticCustomError
+
+    from flowops.settings.fields import parse_moment
+
+    try:
+        return parse_moment(until).begins(zone)
+    except PydanticCustomError as error:
+        hint = (error.context or {}).get("hint")
+        raise ConfigError(f"--until: {error.message()}\n  try: {hint}") from None
 
 
 def plan_of(folder: Path | None, plan: str) -> tuple[Compiled, Plan]:
