@@ -31,7 +31,7 @@ from flowops.streaming.job import load_job
 from flowops.streaming.journal import Journal, with_journal
 from flowops.streaming.readers import Readers
 from flowops.streaming.statefolder import StateFolder
-from live import PLAN, Shop, now, stop
+from live_shop import PLAN, Shop, now, stop
 from servers.kafka import Broker
 from servers.redis import RedisServer
 from servers.skip import running

@@ -29,7 +29,7 @@ from project import (
     write_project,
 )
 
-from live import HOUR, PLAN, Shop, now, stop, with_source
+from live_shop import HOUR, PLAN, Shop, now, stop, with_source
 from servers.kafka import Broker
 from servers.redis import RedisServer
 from servers.skip import running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -158,6 +159,7 @@ def test_what_the_clock_moved_is_moved_again_by_a_run_that_goes_on(driven: MakeD
     assert [note.ts for note in late] == [3_000, 4_000]
     assert late[0].watermark < late[1].watermark
     later = run.save()
+    kept = shutil.copytree(run.state.clock, run.state.path / "kept")
 
     run.start(states)
     run.until(lambda: run.read[0] == (2 if saved else 5))
@@ -169,6 +171,8 @@ def test_what_the_clock_moved_is_moved_again_by_a_run_that_goes_on(driven: MakeD
     run.until(lambda: run.late)
     assert run.late[0].watermark >= late[1].watermark
 
+    shutil.rmtree(run.state.clock)
+    kept.rename(run.state.clock)
     run.start(later)
     run.until(lambda: run.late)
     assert [note.ts for note in run.late] == [5_000]
