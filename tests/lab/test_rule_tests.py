@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -526,7 +527,14 @@ def test_tests_are_no_part_of_what_a_run_is_resumed_by(shop: Path) -> None:
 
 def test_watch_tests_again_when_a_file_changes(shop: Path) -> None:
     write(shop, WAIT, FAILING)
-    process = subprocess.Popen(command(shop, "--watch", verb="test"), stdout=subprocess.PIPE, text=True, bufsize=1)
+    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run in the background
+    process = subprocess.Popen(
+        command(shop, "--watch", verb="test"),
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        preexec_fn=interruptible,  # noqa: PLW1509 - no thread holds a lock that it would need
+    )
     assert process.stdout is not None
 
     def until_it_waits() -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 from confluent_kafka import Producer
+from live_shop import PLAN, Shop, now, stop
 from project import has_read, outcomes, refused, rows_of, wait_for
 
 from channels.desk import PLAN as AT_ONCE
@@ -31,7 +32,6 @@ from flowops.streaming.job import load_job
 from flowops.streaming.journal import Journal, with_journal
 from flowops.streaming.readers import Readers
 from flowops.streaming.statefolder import StateFolder
-from live_shop import PLAN, Shop, now, stop
 from servers.kafka import Broker
 from servers.redis import RedisServer
 from servers.skip import running

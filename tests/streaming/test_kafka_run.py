@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
+from live_shop import HOUR, PLAN, Shop, now, stop, with_source
 from project import (
     FAULTS,
     FLOWOPS,
@@ -29,7 +30,6 @@ from project import (
     write_project,
 )
 
-from live_shop import HOUR, PLAN, Shop, now, stop, with_source
 from servers.kafka import Broker
 from servers.redis import RedisServer
 from servers.skip import running
