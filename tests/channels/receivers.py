@@ -33,16 +33,20 @@ class Receiver(ABC):
     def arrived(self) -> list[Arrived]:
         """All that arrived, as who listens there would take it: in order, repeats in it."""
 
-    def go(self) -> None:
-        """Be gone."""
-        raise NotImplementedError
-
-    def come(self) -> None:
-        """Be back."""
-        raise NotImplementedError
-
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give everything back."""
+
+
+class RemoteReceiver(Receiver):
+    """One that can be gone."""
+
+    @abstractmethod
+    def go(self) -> None:
+        """Be gone."""
+
+    @abstractmethod
+    def come(self) -> None:
+        """Be back."""
 
 
 class FileReceiver(Receiver):
@@ -72,7 +76,7 @@ class ConsoleReceiver(Receiver):
         return [_of_body(line.encode()) for line in self._printed.splitlines()]
 
 
-class KafkaReceiver(Receiver):
+class KafkaReceiver(RemoteReceiver):
     def __init__(self, broker: Broker, topic: str, *, partitions: int = 3, make: bool = True) -> None:
         self._broker = broker
         self._topic = topic
@@ -117,7 +121,7 @@ class KafkaReceiver(Receiver):
         self._broker.start()
 
 
-class RedisReceiver(Receiver):
+class RedisReceiver(RemoteReceiver):
     def __init__(self, server: RedisServer, stream: str) -> None:
         self._server = server
         self.stream = stream
@@ -138,7 +142,7 @@ class RedisReceiver(Receiver):
         self._server.start()
 
 
-class WebhookReceiver(Receiver):
+class WebhookReceiver(RemoteReceiver):
     keeps_order = False
 
     def __init__(self) -> None:

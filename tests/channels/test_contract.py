@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from channels.desk import PLAN, Desk, command, write_channel
-from channels.receivers import Receiver
+from channels.receivers import Receiver, RemoteReceiver
 from flowops.channels.courier import wall_clock
 from flowops.core.time import HOUR, SECOND
 
@@ -44,7 +44,7 @@ def test_what_is_sent_arrives_once_whole_and_in_the_order_of_each_user(receiver:
 
 
 def test_a_server_that_is_gone_is_waited_for_and_nothing_is_lost_or_sent_twice(
-    frail: Receiver, desk: MakeDesk, said: Callable[[], str]
+    frail: RemoteReceiver, desk: MakeDesk, said: Callable[[], str]
 ) -> None:
     """The dataflow goes on meanwhile; the operator is told once that messages wait, and that they go on."""
     writers = desk(frail)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowops.cli.options import AsJson, Project, Verbose
+from flowops.cli.options import AsJson, Inputs, Project, Until, Verbose
 
 if TYPE_CHECKING:
     from flowops.lab.backtest import Backtest, Goal, Result
@@ -18,17 +18,8 @@ def command(
     plans: Annotated[
         list[str] | None, typer.Argument(metavar="[PLAN]...", help="Left out: all.", show_default=False)
     ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="[SOURCE=]FILE",
-            help="A log instead of the sources' own files; profiles and segments are read besides. Repeatable.",
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="T", help="Let time go on until then: a date, or a local time.")
-    ] = None,
+    inputs: Inputs = None,
+    until: Until = None,
     project: Project = None,
     as_json: AsJson = False,
     verbose: Verbose = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from flowops.cli.plans import moment_of
 from flowops.core.records import Micros
-from flowops.core.time import Zone, isoformat, local_micros, to_datetime, to_micros
-from flowops.errors import ConfigError
+from flowops.core.time import Zone, isoformat, to_datetime
 from flowops.rules.load import find_project
 from flowops.streaming.engine import Ended, execute
 from flowops.streaming.failures import own_streams
@@ -44,7 +44,7 @@ def execute_and_print(
     settings = Settings(
         folder,
         mode,
-        None if until is None else _moment(until, job.project.zone),
+        None if until is None else moment_of(until, job.project.zone),
         processes,
         None if epoch is None else timedelta(seconds=epoch),
         hosts,
@@ -129,16 +129,6 @@ def _sums(job: Job) -> Summary | None:
         return None
     with connect(job.config.warehouse) as connection:
         return summary(connection)
-
-
-def _moment(text: str, zone: Zone) -> Micros:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(
-            f"--until takes a date or a local time, got {text!r}: write it like 2022-04-30 or 2022-04-30T12:00"
-        ) from error
-    return zone.instant(local_micros(moment)) if moment.tzinfo is None else to_micros(moment.astimezone(UTC))
 
 
 def _local(ts: Micros, zone: Zone) -> str:

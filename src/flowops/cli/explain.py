@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowops.cli.options import AsJson, Project, Verbose
+from flowops.cli.options import AsJson, Inputs, Project, Until, Verbose
 
 if TYPE_CHECKING:
     from flowops.lab.explain import Explanation
@@ -18,17 +18,8 @@ if TYPE_CHECKING:
 def command(
     user: Annotated[str, typer.Option("--user", metavar="ID", help="Whose story.")],
     plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help="Of which plan.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="[SOURCE=]FILE",
-            help="A log instead of the sources' own files; profiles and segments are read besides. Repeatable.",
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="T", help="Let time go on until then: a date, or a local time.")
-    ] = None,
+    inputs: Inputs = None,
+    until: Until = None,
     project: Project = None,
     as_json: AsJson = False,
     verbose: Verbose = False,  # noqa: ARG001 - read by main

@@ -55,7 +55,7 @@ def loaded_plan(folder: Path | None, plan: str) -> tuple[Loaded, Plan]:
 
 
 def moment_of(until: str, zone: Zone) -> Micros:
-    """What `--until` says, local to `zone`. Raises ConfigError for a text that is no time."""
+    """What `--until` says, local to `zone` if it has no offset. Raises ConfigError for a text that is no time."""
     from pydantic_core import PydanticCustomError
 
     from flowops.settings.fields import parse_moment
@@ -63,8 +63,9 @@ def moment_of(until: str, zone: Zone) -> Micros:
     try:
         return parse_moment(until).begins(zone)
     except PydanticCustomError as error:
-        hint = (error.context or {}).get("hint")
-        raise ConfigError(f"--until: {error.message()}\n  try: {hint}") from None
+        raise ConfigError(
+            f"--until takes a date or a local time, got {until!r}: write it like 2022-04-30 or 2022-04-30T12:00"
+        ) from error
 
 
 def plan_of(folder: Path | None, plan: str) -> tuple[Compiled, Plan]:

@@ -15,7 +15,7 @@ from flowops.rules.document import Loc
 from flowops.rules.expressions import Scope
 from flowops.rules.later import Place
 from flowops.rules.triggers.base import Checker, Heard
-from flowops.rules.triggers.counting import check_value, parse_amount
+from flowops.rules.triggers.counting import check_value, fit_sum, parse_amount
 from flowops.rules.triggers.events import shorthand
 from flowops.rules.triggers.sequence import Times, parse_times
 from flowops.settings.fields import Identifier, Label, Text, Wait, When, refuse
@@ -61,12 +61,7 @@ class Did(Model):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.sum is None) != (self.reaches is None):
-            lacks, hint = ("reaches", "reaches: 500") if self.reaches is None else ("sum", "sum: amount")
-            refuse("FO102", f"`{lacks}` is missing: a sum of a property reaches an amount", hint)
-        if self.sum is not None and (self.times is not None or self.distinct is not None):
-            other = "times" if self.times is not None else "distinct"
-            refuse("FO107", f"`sum` and `{other}` exclude each other", "an entry for each of them")
+        fit_sum(self, "an entry for each of them")
         if self.between is not None and len(self.between) != 2:
             refuse("FO102", "`between` has two times, from and to", "between: [2022-01-01, 2022-02-01]")
         if self.within is not None and self.between is not None:

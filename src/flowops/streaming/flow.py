@@ -35,7 +35,7 @@ def dataflow(
     project = job.project
     heard = with_journal(project, state.journal) if job.networked else project
     inputs = Inputs(heard, settings.folder, job.config.connections, follow=settings.follow, bounds=state.bounds)
-    shared_epoch = settings.epoch_interval.total_seconds() if settings.processes > 1 else None
+    shared_epoch = settings.epoch_interval.total_seconds() if settings.workers > 1 else None
     readers = Readers(
         inputs,
         state,

@@ -33,6 +33,11 @@ class Settings:
         return self.mode == "run"
 
     @property
+    def workers(self) -> int:
+        """How many processes there are, on all machines."""
+        return len(self.hosts) or self.processes
+
+    @property
     def durable(self) -> bool:
         """Whether what is saved must survive the machine: with several hosts the others may have committed it."""
         return bool(self.hosts)

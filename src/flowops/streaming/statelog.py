@@ -64,12 +64,10 @@ class StateLog:
         self._file.seek(0)
         at = 0
         while at < self._length:
-            head = self._file.read(_HEAD.size)
-            length, check = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 1)
-            frame = self._file.read(length)
-            if not frame or crc32(frame) != check:  # of nothing but zeros, as a lost page is, the checksum is right
+            frame = _read_frame(self._file)
+            if frame is None:
                 raise StateError(f"{self._path()} is damaged at byte {at}: put it back, or begin anew with --fresh")
-            at += _HEAD.size + length
+            at += _HEAD.size + len(frame)
             if not self._whole:
                 self._whole = at
             yield frame
@@ -77,7 +75,6 @@ class StateLog:
 
     def wants_rewrite(self) -> bool:
         """Whether the log has outgrown what a rewrite would leave. Shards take turns: few do it in one epoch."""
-        self._turn += 1
         return self._turn % _TURNS == 0 and self._length > _SMALL + self._whole * (2 + (self._number % 16) / 8)
 
     def append(self, frame: bytes) -> Place:
@@ -89,6 +86,7 @@ class StateLog:
             if self._durable:
                 os.fsync(self._file.fileno())
         self._length += _HEAD.size + len(frame)
+        self._turn += 1
         if not self._whole:
             self._whole = self._length
         self._retire()
@@ -117,3 +115,21 @@ class StateLog:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
         self._retired = [(path, count) for path, count in left if count >= 0]
+
+
+def newest_frames(folder: Path, number: int) -> Iterator[bytes]:
+    """The whole frames of the newest log of that number, read beside a run: what is being appended is left out."""
+    logs = sorted(folder.glob(f"{number:02d}-*.log"), key=lambda path: int(path.stem.partition("-")[2]))
+    if logs:
+        with logs[-1].open("rb") as file:
+            while (frame := _read_frame(file)) is not None:
+                yield frame
+
+
+def _read_frame(file: BinaryIO) -> bytes | None:
+    """The next frame; None where there is no whole one."""
+    head = file.read(_HEAD.size)
+    length, check = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 1)
+    frame = file.read(length)
+    # of nothing but zeros, as a lost page is, the checksum is right
+    return frame if frame and crc32(frame) == check else None

@@ -116,7 +116,7 @@ class Supervisor:
         say(
             "started",
             project=self._job.project.name,
-            processes=len(settings.hosts) or settings.processes,
+            processes=settings.workers,
             process=settings.process if settings.hosts else None,
             state=self._state.path,
             resumed=resumed,

@@ -18,6 +18,8 @@ class Matcher:
     An instance that it gives back with the kind `DELAY` has fired: it is no longer among the user's instances,
     `triggered_at` is set, and the shard sees to the rest (the delay, the decision).
 
+    A kind has those of the three answers that its listeners and instances ask for; the others are never asked.
+
     An event begins something from `opens` to before `closes`: the plan's dates (S20), where no matcher knows better.
     """
 

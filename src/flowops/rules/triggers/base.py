@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
@@ -203,17 +204,17 @@ class Kind(Model):
             checked.until = _carried(checker, checked.steps, self.delay.until)
         return checked
 
+    @abstractmethod
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
         """Read the kind's own keys into the steps and parts of `checked`."""
-        raise NotImplementedError
 
     def waits(self) -> list[tuple[str, Micros]]:
         """What lies at least between the first event and the decision: the keys that say so, with their durations."""
         return [("delay", self.delay)] if isinstance(self.delay, int) and self.delay else []
 
+    @abstractmethod
     def build(self, given: Given) -> core.Trigger:
         """What the engine runs."""
-        raise NotImplementedError
 
 
 def _carried(checker: Checker, steps: Mapping[str, Mapping[str, Type]], text: str) -> Checked | None:

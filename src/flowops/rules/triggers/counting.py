@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -69,12 +69,7 @@ class CountTrigger(EventTrigger):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.sum is None) != (self.reaches is None):
-            lacks, hint = ("reaches", "reaches: 500") if self.reaches is None else ("sum", "sum: amount")
-            refuse("FO102", f"`{lacks}` is missing: a sum of a property reaches an amount", hint)
-        if self.sum is not None and (self.times is not None or self.distinct is not None):
-            other = "times" if self.times is not None else "distinct"
-            refuse("FO107", f"`sum` and `{other}` exclude each other", "a plan for each of them")
+        fit_sum(self, "a plan for each of them")
         if self.sum is None and self.times is None:
             refuse("FO102", "`times` is missing: so many different values are wanted", "times: 3")
         return self
@@ -101,6 +96,25 @@ class CountTrigger(EventTrigger):
     def build(self, given: Given) -> core.Trigger:
         """With its counter."""
         return core.CountTrigger(self.counter, given.delay)
+
+
+class Counting(Protocol):
+    """What counts, or adds up."""
+
+    times: Any
+    distinct: str | None
+    sum: str | None
+    reaches: Decimal | None
+
+
+def fit_sum(counting: Counting, instead: str) -> None:
+    """A sum is of a property and reaches an amount, and nothing else is counted; `instead` is what to try."""
+    if (counting.sum is None) != (counting.reaches is None):
+        lacks, hint = ("reaches", "reaches: 500") if counting.reaches is None else ("sum", "sum: amount")
+        refuse("FO102", f"`{lacks}` is missing: a sum of a property reaches an amount", hint)
+    if counting.sum is not None and (counting.times is not None or counting.distinct is not None):
+        other = "times" if counting.times is not None else "distinct"
+        refuse("FO107", f"`sum` and `{other}` exclude each other", instead)
 
 
 def check_value(checker: Checker, loc: Loc, key: str, event: str, name: str) -> None:

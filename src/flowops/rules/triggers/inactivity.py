@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
 
 from flowops.core import plan as core
-from flowops.rules.triggers.base import CheckedTrigger, Checker, Given, Kind, Part, scope_of
+from flowops.rules.triggers.base import CheckedTrigger, Checker, Given
+from flowops.rules.triggers.event import EventTrigger
 from flowops.settings.fields import Identifier, Label, Text, Wait
 from flowops.settings.shapes import says
 
 
-class InactivityTrigger(Kind):
+class InactivityTrigger(EventTrigger):
     """S17."""
 
     inactive_for: Annotated[Wait, says("For how long nothing of the user, or none of the event, has come.", "7d")]
@@ -25,13 +27,10 @@ class InactivityTrigger(Kind):
     ] = None
 
     def read(self, checker: Checker, checked: CheckedTrigger) -> None:
-        """The event of which none comes; of the last one filters and content may speak."""
-        name = self.step or self.event
-        checker.step_name(("trigger", "as" if self.step else "event"), name)
-        checked.steps[name] = checker.properties(self.event)
-        heard = checker.heard(("trigger",), self.event, self.where, scope_of(checker, {}))
-        checker.keys(checked.key, self.event)
-        checked.parts += [Part(heard, ("trigger",), role, steps=(name,)) for role in ("see", "start")]
+        """As an event, of the last of which filters and content may speak; each that comes is seen by what waits."""
+        super().read(checker, checked)
+        (start,) = checked.parts
+        checked.parts = [replace(start, role="see"), start]
 
     def build(self, given: Given) -> core.Trigger:
         """With its wait and its delay."""
