@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,17 +82,20 @@ class Stop:
     """Whether this process has been asked to stop; hands it on to the workers."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._asked = False  # no threading.Event: a signal that interrupts its `set` would wait for its lock for ever
         self._workers: list[subprocess.Popen[bytes]] = []
 
     @property
     def asked(self) -> bool:
         """Whether somebody asked this process to stop."""
-        return self._asked.is_set()
+        return self._asked
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but not after having been asked to stop; whether it was."""
-        return self._asked.wait(seconds)
+        end = time.monotonic() + seconds
+        while not self._asked and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _TICK))
+        return self._asked
 
     def attend(self, workers: list[subprocess.Popen[bytes]]) -> None:
         """These are the workers now."""
@@ -110,7 +112,7 @@ class Stop:
         """SIGTERM and SIGINT ask this process, and with it all workers, to stop."""
 
         def asked(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            self._asked.set()
+            self._asked = True
             self.hand_on()
 
         before = {number: signal.signal(number, asked) for number in STOP_SIGNALS}

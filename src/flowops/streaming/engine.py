@@ -159,7 +159,7 @@ def run_worker(
 ) -> bool:
     """Run the dataflow in this process, alone or as number `process` of a cluster; whether it was told to stop."""
     with _stop_signals() as stopping:
-        flow = dataflow(job, settings, state, stopping.is_set, meter=meter)
+        flow = dataflow(job, settings, state, stopping, meter=meter)
         gc.set_threshold(_COLLECT_AFTER, 20, 100)  # what a run makes seldom has cycles
         forget()
         try:
@@ -172,7 +172,7 @@ def run_worker(
             )
         except BaseException as error:  # a panic of the runtime is not an Exception
             raise explained(error) from error
-        return stopping.is_set()
+        return stopping()
 
 
 def remove_run(job: Job, state: StateFolder) -> None:
@@ -255,20 +255,24 @@ def _reporting(report: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def _stop_signals() -> Iterator[Callable[[], bool]]:
     """SIGTERM and SIGINT ask the run to stop: its readers end, the epoch is closed, the state is saved.
+
+    What is given answers whether one came. It is no threading.Event: a signal that interrupts its `set` would wait for
+    its lock for ever.
 
     A worker is born with both blocked (`cluster.run`), so that none is lost, and none kills it, before this.
     """
-    stopping = threading.Event()
+    came = False
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        stopping.set()
+        nonlocal came
+        came = True
 
     before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
-        yield stopping
+        yield lambda: came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
