@@ -1,7 +1,7 @@
 # Every target does its own set-up: the first call makes .venv from requirements.lock, later ones find it done.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test chaos lint bench docs lock clean
+.PHONY: help setup servers demo test fuzz chaos lint bench docs lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -13,6 +13,7 @@ help:
 	@echo "make demo    a year of real purchases through three plans, to a table, a plot and a DuckDB file"
 	@echo "make test    all tests, on real servers where they are to be had"
 	@echo "make servers fetch what starts these: Kafka, Redis, a schema registry, and Java for it; make test does it too"
+	@echo "make fuzz    100,000 random plans with logs, and as many expressions (ARGS=... goes to tests/fuzz.py)"
 	@echo "make chaos   hundreds of kills of live runs, their brokers and their providers (three quarters of an hour)"
 	@echo "make lint    ruff, mypy, import-linter, flowops lint and flowops test over the example plans"
 	@echo "make bench   the benchmarks of docs/performance.md (ARGS=... goes to benchmarks/run.py)"
@@ -49,7 +50,11 @@ servers: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m servers.fetch
 
 test: servers
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m compileall -q src
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+
+fuzz: $(READY)
+	@PYTHONPATH=tests:tests/core:tests/rules $(BIN)/python tests/fuzz.py $(ARGS)
 
 chaos: servers
 	@FLOWOPS_KILLS=50 $(BIN)/python -m pytest tests/channels/test_run.py -k killed --timeout 1800 $(ARGS)

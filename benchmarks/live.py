@@ -175,8 +175,11 @@ def consume(bootstrap: str, topic: str, stop: threading.Event) -> Iterator[Any]:
     consumer.close()
 
 
-def live_project(folder: Path, job: str, bootstrap: str, source: str, sink: str) -> Path:
-    """A job over topics instead of files; its messages, of a log of years ago, are not taken for expired."""
+def live_project(folder: Path, job: str, bootstrap: str, source: str, sink: str | None) -> Path:
+    """A job over topics instead of files; without `sink` its messages go to a file still.
+
+    Messages of a log of years ago are not to be taken for expired.
+    """
     write_project(folder, job, [])
     for plan in (folder / "rules").iterdir():
         text = plan.read_text(encoding="utf-8")
@@ -188,7 +191,8 @@ def live_project(folder: Path, job: str, bootstrap: str, source: str, sink: str)
     topic = f"  push: {{type: kafka, topic: {sink}, brokers: ['{bootstrap}'], receipts: assumed}}\n"
     if file not in text or push not in text:
         raise CommandError("benchmarks/projects.py no longer writes what live.py replaces")
-    settings.write_text(text.replace(file, kafka).replace(push, topic), encoding="utf-8")
+    text = text.replace(file, kafka) if sink is None else text.replace(file, kafka).replace(push, topic)
+    settings.write_text(text, encoding="utf-8")
     return folder
 
 
@@ -323,7 +327,11 @@ def stalls(bench: Bench) -> None:
 
 
 def soak(bench: Bench) -> None:
-    """Memory and state folder over a long run at full speed: the last part of it against its middle."""
+    """Memory and state folder over a long run at full speed: the last part of it against its middle.
+
+    Its messages go to a file: of one to a network channel something is remembered until it expires, and for a week
+    more, so in a log of years ago, which would have expired at once, for ever.
+    """
     events = bench.sizes.soak
     users = events // 200
     (log,) = make(Log("day", events, users, hours=240))
@@ -331,8 +339,7 @@ def soak(bench: Bench) -> None:
         topic = broker.create_topic("web", partitions=PARTITIONS)
         feed = [sys.executable, HERE / "feed.py", broker.bootstrap, topic, "--partitions", PARTITIONS, "--log", log]
         bench.say(f"soak: {measure.run([str(word) for word in feed]).stdout.strip()} events in the topic")
-        sink = broker.create_topic("push", partitions=PARTITIONS)
-        folder = live_project(bench.work / "soak", "day", broker.bootstrap, topic, sink)
+        folder = live_project(bench.work / "soak", "day", broker.bootstrap, topic, None)
         samples: list[tuple[int, int, int]] = []
         with Engine(folder) as engine:
             while not samples or samples[-1][0] < events:

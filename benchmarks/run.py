@@ -37,7 +37,7 @@ TOUCHED = 0.2  # the share of live users that an epoch touches, in the bar about
 
 ENGINE, LOOP, PEER = "flowops", "loop", "Bytewax by user"
 SECTIONS = (
-    "start", "lint", "speed", "plans", "processes", "memory", "snapshots",
+    "start", "lint", "speed", "plans", "backtest", "processes", "memory", "snapshots",
     "kafka", "latency", "restore", "stalls", "soak",
 )  # fmt: skip
 
@@ -195,6 +195,22 @@ def plans(bench: Bench) -> None:
     bench.bars.append(Bar("J3, small: of J1 in turns with it", ratio, 0.5))
 
 
+def backtest(bench: Bench) -> None:
+    """`flowops backtest` beside `flowops replay` of the same plans and log, in turns."""
+    events, users = bench.sizes.small
+    (log,) = make(Log("day", events, users))
+    for job in ("J1", "J2"):
+        engine = bench.replay(job, [log])
+        command: Command = [FLOWOPS, "backtest", "--project", engine[3], "--json"]
+        name = f"{ENGINE}, backtest"
+        runs = bench.race("backtest", job, events, {ENGINE: engine, name: command})
+        told, done = json.loads(runs[name][0].stdout)["results"][0], json.loads(runs[ENGINE][0].stdout)["totals"]
+        if (told["triggered"], told["dispatched"]) != (done["triggers"], done["dispatches"]):
+            raise CommandError(f"backtest {job}: it tells of other messages than the replay sent: {told}")
+        ratio = bench.rate("backtest", job, name) / bench.rate("backtest", job, ENGINE)
+        bench.bars.append(Bar(f"backtest, {job}: of the replay's speed", ratio, 0.7))
+
+
 def processes(bench: Bench) -> None:
     """One process and two on the larger log as four equal files."""
     events, users = bench.sizes.large
@@ -326,9 +342,10 @@ def main() -> None:
     try:
         for section in SECTIONS:
             if section in given.only:
-                {"start": start, "lint": lint, "speed": speed, "plans": plans, "processes": processes, "memory": memory,
-                 "snapshots": snapshots, "kafka": live.kafka, "latency": live.latency, "restore": live.restore,
-                 "stalls": live.stalls, "soak": live.soak}[section](bench)  # fmt: skip
+                {"start": start, "lint": lint, "speed": speed, "plans": plans, "backtest": backtest,
+                 "processes": processes, "memory": memory, "snapshots": snapshots, "kafka": live.kafka,
+                 "latency": live.latency, "restore": live.restore, "stalls": live.stalls,
+                 "soak": live.soak}[section](bench)  # fmt: skip
     except CommandError as error:
         failed = str(error)
     finally:

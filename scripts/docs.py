@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOWOPS = Path(sys.executable).with_name("flowops")
-KINDS = ("project", "plan", "test", "template")
+KINDS = ("project", "plan", "test", "policy", "template")
 HEAD = """\
 # Commands
 

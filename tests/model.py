@@ -9,21 +9,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from dataclasses import replace as changed
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from flowops.core.admission import arm_of, trigger_id
-from flowops.core.effects import Decision, GoalEvent, Pending, Receipt, StageChange, dispatch_id
+from flowops.core.effects import Decision, GoalEvent, Link, Pending, Receipt, StageChange, dispatch_id
 from flowops.core.plan import (
     ANY_EVENT,
+    END,
     AbsenceTrigger,
     AllTrigger,
     Attain,
     Attributes,
+    Branch,
     Cancel,
     Cap,
     Channel,
@@ -31,18 +35,25 @@ from flowops.core.plan import (
     Counter,
     CountTrigger,
     DateTrigger,
+    Exit,
     Goal,
     InactivityTrigger,
+    Layering,
+    Listener,
     Lookback,
+    Pause,
     Plan,
     Project,
     Quiet,
+    Resume,
     ScheduleTrigger,
     See,
+    Sends,
     SequenceStep,
     SequenceTrigger,
     Source,
     Start,
+    Step,
     Steps,
     Take,
     UntilCarried,
@@ -70,6 +81,13 @@ UNDER_WAY = 1000
 
 
 EPOCH = date(1970, 1, 1)
+EPOCH_TIME = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock's
+
+ENTRIES = ("quiet_hours", "harassment_window", "frequency_cap", "holdout", "content_invalid", "sent", "delivered")
+"""S21: what a decision comes to that has passed as far as `no_address`."""
+
+CONSIDERING = ("held", "fallback", "journey")
+"""Kinds of what has come to a decision, and is the trigger's no more."""
 
 
 class Partition(NamedTuple):
@@ -91,6 +109,8 @@ class Outcome(NamedTuple):
     outside_audience: int
     stages: list[StageChange]
     receipts: list[Receipt]
+    links: list[Link]
+    compared: list[GoalEvent]
 
 
 class Happening(NamedTuple):
@@ -116,19 +136,21 @@ def expected(project: Project, partitions: Sequence[Partition], until: Micros | 
     """What follows from these logs (S5): a function of them alone."""
     happenings = sorted(h for index, one in enumerate(partitions) for h in places(index, one))
     records_before, timers_up_to = reached(partitions, until)
-    receipts = [h for h in happenings if h.kind == "receipts"]
-    landed = [receipt_row(h) for h in receipts if h.at < records_before]
-    whole = Outcome([], [], [late for one in partitions for late in late_records(one)], [], 0, [], landed)
-    for user_id in sorted({h.row.user_id for h in happenings if h.row.user_id}):
-        user = User(project, user_id, origin(partitions, timers_up_to), began(partitions))
-        own = [h for h in happenings if h.row.user_id == user_id or h in receipts]  # whose a receipt is, its id says
-        user.live(own, records_before, timers_up_to)
-        whole.decisions.extend(opening.decision for opening in user.decided)
-        whole.goals.extend(user.goals)
-        whole.pending.extend(user.pending_rows())
-        whole.stages.extend(change for opening in user.decided for change in opening.changes)
-        whole = whole._replace(outside_audience=whole.outside_audience + user.outside_audience)
-    return whole
+    landed = [receipt_row(h) for h in happenings if h.kind == "receipts" and h.at < records_before]
+    people = People(project, origin(partitions, timers_up_to), began(partitions))
+    people.live(happenings, records_before, timers_up_to)
+    users = [people.users[user_id] for user_id in sorted(people.users)]
+    return Outcome(
+        [opening.decision for user in users for opening in user.decided],
+        [goal for user in users for goal in user.goals],
+        [late for one in partitions for late in late_records(one)],
+        [row for user in users for row in user.pending_rows()],
+        sum(user.outside_audience for user in users),
+        [change for user in users for opening in user.decided for change in opening.changes],
+        landed,
+        people.landed,
+        [goal for user in users for goal in user.compared],
+    )
 
 
 # Time
@@ -187,6 +209,12 @@ def receipt_row(happening: Happening) -> Receipt:
     return Receipt(row.p0, row.event, row.ts, row.user_id or None, happening.identity, row.p1)
 
 
+def clock(plan: Plan, at: Micros) -> str | None:
+    """S18a: where a day has several tasks, each is told apart by the local time of its occurrence."""
+    local = EPOCH_TIME + timedelta(microseconds=plan.zone.local(at))
+    return f"{local:%H:%M}" if plan.several_a_day else None
+
+
 def event_id(source: str, partition: str, position: int, row: Row) -> str:
     """S1: made from source, partition and position where the row has none."""
     return row.event_id if row.event_id is not None else f"{source}/{partition}:{position}"
@@ -199,6 +227,93 @@ def reached(partitions: Sequence[Partition], until: Micros | None) -> tuple[Micr
         return ENDED, max([*read, *([until] if until is not None else [])], default=NO_WATERMARK)
     watermark = min(own_watermark(one, len(one.rows)) for one in partitions if not one.ended)
     return watermark, watermark
+
+
+# Everybody
+
+
+@dataclass
+class People:
+    """All users, one beside the other: they do not touch each other, but for links, by which two become one."""
+
+    project: Project
+    origin: Micros
+    began: dict[int, Micros]  # by source: its first record
+    users: dict[str, User] = field(default_factory=dict)
+    links: list[tuple[str, str, Micros]] = field(default_factory=list)  # identity, user, time: those that hold
+    landed: list[Link] = field(default_factory=list)
+    heard: list[tuple[Happening, str]] = field(default_factory=list)  # with whose they were
+
+    def live(self, happenings: list[Happening], records_before: Micros, timers_up_to: Micros) -> None:
+        """S7: by time; at one instant timers first, then records."""
+        coming = [h for h in happenings if h.at < records_before]
+        for user_id in {name for h in coming for name in names_of(h)}:
+            self.users[user_id] = User(self, user_id)
+        due = {user_id: user.due() for user_id, user in self.users.items()}
+        while True:
+            now = coming[0].at if coming else ENDED
+            first = min(due, key=lambda user_id: (due[user_id], user_id), default="")
+            if first and due[first] <= min(timers_up_to, now):
+                self.users[first].act_when_due()
+                due[first] = self.users[first].due()
+            elif coming:
+                concerned = self.handle(coming.pop(0))
+                due = {user_id: due[user_id] for user_id in self.users if user_id not in concerned}
+                due |= {user_id: self.users[user_id].due() for user_id in concerned}
+            else:
+                return
+
+    def handle(self, happening: Happening) -> list[str]:
+        """S2a: a record is the user's whom its id leads to at its place in the order; a receipt may be anybody's.
+
+        Whom it concerns.
+        """
+        if happening.kind == "identities":
+            self.link(happening)
+        elif happening.kind == "receipts":
+            for user in self.users.values():
+                user.handle(happening)
+        else:
+            whose = self.user_of(happening.row.user_id)
+            here = [(h, one) for h, one in self.heard if h.at == happening.at]
+            repeated = any(is_repeat(h, happening, besides_user=one == whose) for h, one in here)  # S4
+            self.heard.append((happening, whose))
+            self.users[whose].handle(happening, repeated=repeated)
+            return [whose]
+        return list(self.users)
+
+    def user_of(self, name: str) -> str:
+        """S2a: whom an id leads to in the end: of its links the newest counts, of those of one time the last."""
+        own = [(ts, place, user) for place, (identity, user, ts) in enumerate(self.links) if identity == name]
+        return self.user_of(max(own)[2]) if own else name
+
+    def link(self, happening: Happening) -> None:
+        """S2a: from its place on the identity's records are the user's; what was a user of its own is so no more."""
+        identity, user_id, ts = happening.row.event, happening.row.user_id, happening.row.ts
+        own = [link for link in self.links if link[0] == identity]
+        newest = max((link[2] for link in own), default=NO_WATERMARK)
+        before = max(enumerate(own), key=lambda each: (each[1][2], each[0]))[1][1] if own else None
+        if ts < newest:
+            return
+        if before != user_id and self.leads_past(user_id, identity):  # in a circle: refused
+            return
+        self.links.append((identity, user_id, ts))
+        if before == user_id:
+            return
+        self.landed.append(Link(identity, user_id, ts if ts > BEFORE_ALL else None))
+        user = self.users[self.user_of(user_id)]
+        user.handled.append(happening)
+        user.by_timer, user.now = False, happening.at
+        if before is None:
+            user.join(self.users.pop(identity), happening.at)
+
+    def leads_past(self, name: str, identity: str) -> bool:
+        while name != identity:
+            own = [(ts, place, user) for place, (one, user, ts) in enumerate(self.links) if one == name]
+            if not own:
+                return False
+            name = max(own)[2]
+        return True
 
 
 # One user
@@ -222,11 +337,24 @@ class Instance:
     evidence: tuple[str, ...]
     steps: Steps
     number: int  # in the order in which they came to wait
-    kind: str  # wait, delay, held; open: it ends, or goes on, and fires by no time
+    kind: str  # wait, delay, held, journey, fallback; open: it ends, or goes on, and fires by no time
     due: Micros
     triggered_at: Micros
     attempt: int = 0
     took: list[Took] = field(default_factory=list)  # of a sequence
+    node: int = 0  # of a journey: where it waits
+    since_when: Micros = 0  # of a journey: when the step before fell due
+    came_to: list[str] = field(default_factory=list)  # of a journey: its steps so far
+    timed_out: bool = False  # of a journey: its last wait for an event
+    message: int = 0  # of what is held, or falls back
+    expires_at: Micros | None = None  # of what falls back
+    of: str | None = None  # S32: who the user was when it began, if that has become another
+    tried: bool = False  # of a journey: whether it made an attempt
+    drawn_for: str | None = None  # S23: of a journey, whose arm it has
+
+    @property
+    def is_journey(self) -> bool:
+        return self.kind == "journey"
 
 
 @dataclass(eq=False)
@@ -235,6 +363,7 @@ class Gathering:
 
     since: Micros
     came: list[tuple[Micros, int, str, Values]] = field(default_factory=list)  # ts, member, event id, what is kept
+    of: str | None = None  # as of an instance
 
     @property
     def front(self) -> Micros:
@@ -247,16 +376,28 @@ class Opening:
 
     decision: Decision
     plan: Plan
+    message: int
     steps: Steps
     stage: str
     opened: Micros | None = None  # from when on its goal windows are open
     first_opened: Micros | None = None  # which happens once, though a failure closes them
+    compares: bool = False  # its arm was drawn, and is compared from then on
     arrived: bool = False  # a receipt proves it
     changes: list[StageChange] = field(default_factory=list)
+    heard: set[str] = field(default_factory=set)
+
+    @property
+    def step(self) -> Step:
+        return self.plan.messages[self.message]
 
     @property
     def channel(self) -> Channel:
-        return self.plan.step.channel
+        return self.step.channel
+
+    @property
+    def step_sent(self) -> tuple[str, str]:
+        """S24: what counts once however many channels it uses."""
+        return self.decision.trigger_id, self.step.name
 
     @property
     def is_message(self) -> bool:
@@ -264,7 +405,7 @@ class Opening:
 
     @property
     def dispatch_id(self) -> str:
-        return dispatch_id(self.decision.trigger_id, self.plan.step.name, self.channel.name)
+        return dispatch_id(self.decision.trigger_id, self.step.name, self.channel.name)
 
     @property
     def undelivered_at(self) -> Micros:
@@ -322,6 +463,15 @@ class Counting:
             self.armed = self.armed or not self.holds(instant)
         self.looked = now
 
+    def join(self, other: Counting, now: Micros) -> None:
+        """S2a: in the order of time, each event once; it may fire where both could, or it has fallen below by now."""
+        self.let_pass(now)
+        other.let_pass(now)
+        known = [one.event_id for one in self.events]
+        self.events += [one for one in other.events if one.event_id not in known]
+        self.events.sort(key=lambda one: one.ts)
+        self.armed = (self.armed and other.armed) or not self.holds(now)
+
     def window(self, now: Micros) -> list[Counted]:
         """S10: those in `(now - W, now]`; of one distinct value the last."""
         within = self.counter.within
@@ -334,8 +484,8 @@ class Counting:
         """S12a: whether it is so much; None where that is unknown, since the history does not reach back so far."""
         counter = self.counter
         begin = since if counter.begin is None else counter.begin
-        if counter.within is not None:
-            begin = now - counter.within if by_timer else now - counter.within + 1  # S10: `[t - W, t)`, `(t - W, t]`
+        if look.within is not None:
+            begin = now - look.within if by_timer else now - look.within + 1  # S10: `[t - W, t)`, `(t - W, t]`
         inside = [one for one in self.events if begin is None or begin <= one.ts]
         if counter.end is not None:
             inside = [one for one in inside if one.ts < counter.end]
@@ -363,49 +513,110 @@ class Counting:
 
 @dataclass
 class User:
-    """One user's history. Users do not touch each other."""
+    """One user's history."""
 
-    project: Project
+    people: People
     user_id: str
-    origin: Micros
-    began: dict[int, Micros]  # by source: its first record
     handled: list[Happening] = field(default_factory=list)
     started: list[Instance] = field(default_factory=list)
     under_way: list[Instance] = field(default_factory=list)
     gathering: dict[tuple[int, str | None], Gathering] = field(default_factory=dict)  # by plan and key
     decided: list[Opening] = field(default_factory=list)
     goals: list[GoalEvent] = field(default_factory=list)
+    compared: list[GoalEvent] = field(default_factory=list)
     withdrawn: list[tuple[Channel, Micros]] = field(default_factory=list)
+    labelled: list[tuple[Micros, Happening, str]] = field(default_factory=list)  # ts, by what, segment
     countings: dict[tuple[int, str | None], Counting] = field(default_factory=dict)
     occurred: dict[int, Micros] = field(default_factory=dict)  # by scheduled plan: its last occurrence
     came: dict[int, int] = field(default_factory=dict)  # by plan with a date: the day of the last that came
     outside_audience: int = 0
     waited: int = 0
+    now: Micros = NO_WATERMARK  # of whatever has its turn: a record, at its place in the order, or a timer
+    by_timer: bool = False
 
-    def live(self, happenings: list[Happening], records_before: Micros, timers_up_to: Micros) -> None:
-        """S7: by time; at one instant timers first, then records."""
-        coming = [h for h in happenings if h.at < records_before]
-        while True:
-            now = coming[0].at if coming else ENDED
-            scheduled = min(self.occurrences(), default=(ENDED, 0))
-            if scheduled[0] <= min(timers_up_to, now, *(one.due for one in self.timers())):
-                self.by_timer = True
-                self.occur(*scheduled)
-                continue
-            timer = min(self.timers(), key=attrgetter("due", "plan.index", "since", "number"), default=None)
-            silent = min(
-                (one for one in self.decided if one.undelivered_at), key=attrgetter("undelivered_at"), default=None
-            )
-            if silent and silent.undelivered_at <= min(timers_up_to, now, timer.due if timer else ENDED):
-                self.change(silent, "undelivered", silent.undelivered_at, None)
-            elif timer and timer.due <= min(timers_up_to, now):
-                self.by_timer = True
-                self.fire(timer)
-            elif coming:
-                self.by_timer = False
-                self.handle(coming.pop(0))
-            else:
+    @property
+    def project(self) -> Project:
+        return self.people.project
+
+    @property
+    def origin(self) -> Micros:
+        return self.people.origin
+
+    def due(self) -> Micros:
+        """When something is due next."""
+        scheduled = min(self.occurrences(), default=(ENDED, 0))[0]
+        silent = [one.undelivered_at for one in self.decided if one.undelivered_at]
+        return min([scheduled, *silent, *(one.due for one in self.timers())])
+
+    def act_when_due(self) -> None:
+        """S7: schedules first, then what was sent and not heard of, then the rest."""
+        scheduled = min(self.occurrences(), default=(ENDED, 0))
+        silent = [one for one in self.decided if one.undelivered_at == self.due()]
+        self.by_timer, self.now = True, self.due()
+        if scheduled[0] == self.now:
+            self.occur(*scheduled)
+        elif silent:
+            self.change(silent[0], "undelivered", silent[0].undelivered_at, None)
+        else:
+            self.fire(min(self.timers(), key=attrgetter("due", "plan.index", "since", "is_journey", "number")))
+
+    def join(self, other: User, now: Micros) -> None:
+        """S2a: two users are one. As far as what is remembered allows, all was told of this one."""
+        own = self.handled
+        self.handled = other.handled + own  # of two updates of one time this one's counts
+        self.started = other.started + self.started
+        self.decided = other.decided + self.decided
+        self.goals = other.goals + self.goals
+        self.compared = other.compared + self.compared
+        self.withdrawn += other.withdrawn
+        self.labelled = other.labelled + self.labelled
+        self.outside_audience += other.outside_audience
+        for index, day in other.came.items():
+            self.came[index] = max(day, self.came.get(index, day))
+        for counted, theirs in other.countings.items():
+            self.countings.setdefault(counted, Counting(theirs.counter)).join(theirs, now)
+        for place, gathered in other.gathering.items():
+            self.join_gathering(place, gathered, other.user_id, now)
+        for i in sorted(other.under_way, key=attrgetter("number")):
+            i.of = i.of or other.user_id
+            self.join_instance(i)
+
+    def join_instance(self, theirs: Instance) -> None:
+        """S2a, by `repeat`: of what is under way the first, the last, or all; of what waits out its delay each once."""
+        trigger, like = (
+            theirs.plan.trigger,
+            [i for i in self.under_way if i.plan is theirs.plan and i.key == theirs.key],
+        )
+        if theirs.kind == "delay":
+            for i in like:
+                if i.kind == "delay" and (i.evidence, i.triggered_at) == (theirs.evidence, theirs.triggered_at):
+                    return
+        repeat = "restart" if isinstance(trigger, InactivityTrigger) else getattr(trigger, "repeat", "parallel")
+        running = [i for i in like if i.kind in ("wait", "open")]
+        if theirs.kind in ("wait", "open") and repeat != "parallel" and running:
+            (mine,) = running
+            if not (theirs.since > mine.since if repeat == "restart" else theirs.since < mine.since):
                 return
+            self.under_way.remove(mine)
+        self.wait(theirs)
+
+    def join_gathering(self, place: tuple[int, str | None], theirs: Gathering, of: str, now: Micros) -> None:
+        """S2a, S15: what came to either has come."""
+        trigger = self.project.plans[place[0]].trigger
+        assert isinstance(trigger, AllTrigger)
+        mine = self.gathering.get(place)
+        if theirs.front + trigger.within <= now:
+            return
+        if mine is None or mine.front + trigger.within <= now:
+            theirs.of = theirs.of or of
+            self.gathering[place] = theirs
+            return
+        known = [came[1:3] for came in mine.came]
+        came = sorted(mine.came + [one for one in theirs.came if one[1:3] not in known], key=lambda one: one[0])
+        mine.since = min(mine.since, theirs.since)
+        mine.came = [
+            one for i, one in enumerate(came) if len([later for later in came[i:] if later[1] == one[1]]) <= EVIDENCE
+        ]
 
     # The calendar
 
@@ -465,18 +676,24 @@ class User:
             return
         self.act(self.instance(plan, None, date.due, (), plan.blank), date.due)
 
-    def handle(self, happening: Happening) -> None:
+    def handle(self, happening: Happening, *, repeated: bool = False) -> None:
         """One record: of all plans the goals first, then plan by plan its cancels, then its start (S7, S17a)."""
-        repeated = any(h.at == happening.at and h.row == happening.row for h in self.handled)  # S4
-        before = self.profile()
+        self.by_timer, self.now = False, happening.at
+        before, attained = self.profile(), len(self.goals)
         self.handled.append(happening)
         if happening.kind == "receipts":
             self.hear(happening)
+            self.label(happening, self.goals[attained:])
         if happening.kind == "events" and repeated:
             return
         hits, values = self.changed(before, happening) if happening.kind != "events" else self.routed(happening)
         listeners = [self.project.listeners[hit] for hit in sorted(hits)]
         self.attain(happening, values, [one for one in listeners if isinstance(one, Attain)])
+        self.label(happening, self.goals[attained:])
+        self.respond(happening, listeners, values)
+
+    def respond(self, happening: Happening, listeners: list[Listener], values: Values) -> None:
+        """S17a: of all plans what it ends first, then plan by plan what it carries on and what it starts."""
         reached = [one.plan for one in listeners if isinstance(one, Count) and self.count(happening, values, one)]
         for plan in self.project.plans:
             for listener in listeners:
@@ -484,8 +701,11 @@ class User:
                     self.cancel(happening, values, listener)
                 if isinstance(listener, See) and listener.plan == plan.index:
                     self.see(happening, values, listener)
+            self.exit(happening, values, [one for one in listeners if isinstance(one, Exit) and one.plan == plan.index])
+        for plan in self.project.plans:
             starts = [one for one in listeners if isinstance(one, Start) and one.plan == plan.index]
-            takes = [one for one in listeners if isinstance(one, Take) and one.plan == plan.index]
+            takes = [one for one in listeners if type(one) is Take and one.plan == plan.index]
+            self.resume(happening, values, [one for one in listeners if type(one) is Resume and one.plan == plan.index])
             if isinstance(plan.trigger, SequenceTrigger):
                 if takes and not self.follow(happening, values, plan, plan.trigger, takes) and starts:
                     self.open(happening, values, plan, plan.trigger, starts)
@@ -493,6 +713,56 @@ class User:
                 self.gather(happening, values, plan, plan.trigger, starts)
             elif starts and (plan.index in reached or not isinstance(plan.trigger, CountTrigger)):
                 self.start(happening, values, plan, starts)
+
+    def label(self, happening: Happening, attained: list[GoalEvent]) -> None:
+        """S43: who attains is in the label's segment from then on, before the event does anything else."""
+        labels = {
+            self.project.attributes[number].removeprefix("segment:")
+            for one in attained
+            for plan in self.project.plans
+            for goal in plan.goals
+            if (plan.id, goal.name) == (one.plan, one.goal)
+            for number, _ in goal.label
+        }
+        if not labels:
+            return
+        at, ts = happening.at, attained[0].attained_at
+        before = self.profile()
+        self.labelled += [(ts, happening, name) for name in labels]
+        row = replace(happening.row, event_id=happening.identity, ts=ts)  # type: ignore[type-var]
+        entering = happening._replace(row=row, late=ts < at)
+        hits, _ = self.changed(before, entering)
+        self.respond(entering, [self.project.listeners[hit] for hit in sorted(hits)], ())
+
+    def exit(self, happening: Happening, values: Values, exits: list[Exit]) -> None:
+        """S29: ends what is under way, at once; of what has fired that is the loss, of what has not nothing is told."""
+        row = happening.row
+        for gathered in [place for place in self.gathering if any(one.plan == place[0] for one in exits)]:
+            gathering, plan = self.gathering[gathered], self.project.plans[gathered[0]]
+            assert isinstance(plan.trigger, AllTrigger)
+            if (
+                gathering.since <= row.ts
+                and gathering.front + plan.trigger.within > happening.at
+                and any(self.leaves(happening, values, one, gathered[1], plan.blank) for one in exits)
+            ):
+                del self.gathering[gathered]
+        for i in sorted(self.under_way, key=attrgetter("plan.index", "since", "is_journey", "number")):
+            if (
+                i.since <= row.ts
+                and happening.identity not in i.evidence  # S4
+                and any(
+                    one.plan == i.plan.index and self.leaves(happening, values, one, i.key, i.steps) for one in exits
+                )
+            ):
+                self.under_way.remove(i)
+                if i.kind not in ("wait", "open"):
+                    self.decide(i, happening.at, exited=True)
+
+    def leaves(self, happening: Happening, values: Values, exit_: Exit, key: str | None, steps: Steps) -> bool:
+        """S17a: the key binds exits, too."""
+        if not has_key(values, exit_.key) or (exit_.key and key_of(values, exit_.key) != key):
+            return False
+        return exit_.where is None or exit_.where(values, steps, self.profile(), happening.row.ts, None)
 
     def routed(self, happening: Happening) -> tuple[Sequence[int], Values]:
         """Who listens to an event."""
@@ -512,33 +782,81 @@ class User:
 
     def profile(self) -> Attributes:
         """S2, S9: of each attribute what the latest update says, by the updates' own time; null deletes."""
+        layers = {each.attribute: self.layer(each) for each in self.project.layerings}
         return tuple(
-            self.is_in(name.removeprefix("segment:")) if name.startswith("segment:") else self.attribute(name)[1]
-            for name in self.project.attributes
+            layers[number]
+            if number in layers
+            else self.is_in(name.removeprefix("segment:"))
+            if name.startswith("segment:")
+            else self.attribute(name)[1]
+            for number, name in enumerate(self.project.attributes)
         )
+
+    def layer(self, layering: Layering) -> str | None:
+        """S12b: of the layers, in order, the first of which all is so; unknown, where one before it may be so."""
+        for name, asked in layering.layers:
+            answers = [self.did(look) for look in asked]
+            if False not in answers:
+                return None if None in answers else name
+        return None
+
+    def did(self, look: Lookback) -> bool | None:
+        """S12a: whether the user did so much, the record at hand included, by what has been handled so far."""
+        counter = self.project.counters[look.counter]
+        assert counter is not None
+        listeners = {
+            number: one
+            for number, one in enumerate(self.project.listeners)
+            if isinstance(one, Count) and one.counter == look.counter
+        }
+        counted: dict[str, tuple[Micros, Any]] = {}
+        for happening in self.handled:
+            hits, values = self.routed(happening) if happening.kind == "events" else ((), ())
+            for number in set(hits) & set(listeners):
+                place = listeners[number].value
+                value = None if place is None else values[place]
+                if happening.identity not in counted and (value is not None or counter.kind == "times"):
+                    counted[happening.identity] = happening.row.ts, value
+        since = self.history(look)
+        begin = since
+        if look.within is not None:
+            begin = self.now - look.within if self.by_timer else self.now - look.within + 1  # S10
+        inside = [value for ts, value in counted.values() if begin is None or ts >= begin]
+        have = sum(Decimal(str(value)) for value in inside) if counter.kind == "sum" else len(inside)
+        if look.high is not None and have > look.high:
+            return False
+        if since is None or begin is None or begin < since:
+            return True if look.high is None and have >= look.low else None
+        return bool(have >= look.low)
+
+    def history(self, look: Lookback) -> Micros | None:
+        """S12a: from when on that of an event holds: from where all sources that may give it do."""
+        own = [self.project.sources[number].since or self.people.began.get(number) for number in look.sources]
+        return max(each for each in own if each is not None) if None not in own else None
 
     def attribute(self, name: str) -> tuple[Micros, Any]:
         """When it was last told, and what."""
         updates = [
-            (h.row.ts, h.at, h.sequence, getattr(h.row, column.attribute))
-            for h in self.handled
+            (h.row.ts, place, getattr(h.row, column.attribute))
+            for place, h in enumerate(self.handled)
             if h.kind == "profiles"
             for column in h.source.columns
             if column.name == name and getattr(h.row, column.attribute) is not UNSET
         ]
-        last = max(updates, key=lambda update: update[:3], default=(NO_WATERMARK, 0, 0, None))
-        return last[0], last[3]
+        last = max(updates, key=lambda update: update[:2], default=(NO_WATERMARK, 0, None))
+        return last[0], last[2]
 
     def is_in(self, segment: str) -> bool | None:
         """S2, S9: whether the user was last told to enter it or to leave it; None: it was never told."""
         if segment == "":  # S18: everyone of whom a profile or a segment was told
-            return any(h.kind in ("profiles", "segments") for h in self.handled) or None
+            return any(h.kind in ("profiles", "segments") for h in self.handled) or bool(self.labelled) or None
         told = [
-            (h.row.ts, h.at, h.sequence, h.row.p0 != "leave")  # type: ignore[attr-defined]
-            for h in self.handled
+            (h.row.ts, place, h.row.p0 != "leave")  # type: ignore[attr-defined]
+            for place, h in enumerate(self.handled)
             if h.kind == "segments" and h.row.event == segment
         ]
-        return max(told)[3] if told else None
+        told += [(ts, self.handled.index(by) + 0.5, True) for ts, by, label in self.labelled if label == segment]
+        return max(told)[2] if told else None
 
     def zone(self, plan: Plan) -> Zone:
         """S10: the user's own zone if it is known and is one, else the plan's."""
@@ -559,12 +877,10 @@ class User:
         """S12a: the profile, and what the audience asks of the past; the history holds from where all sources do."""
         answers = []
         for look in plan.lookbacks:
-            own = [self.project.sources[number].since or self.began.get(number) for number in look.sources]
-            since = max(each for each in own if each is not None) if None not in own else None
             counter = self.project.counters[look.counter]
             assert counter is not None
             counting = self.countings.get((look.counter, None)) or Counting(counter)
-            answers.append(counting.answer(look, now, since, by_timer=self.by_timer))
+            answers.append(counting.answer(look, now, self.history(look), by_timer=self.by_timer))
         return (*self.profile(), *answers)
 
     def count(self, happening: Happening, values: Values, listener: Count) -> bool:
@@ -611,6 +927,8 @@ class User:
             return
         if isinstance(trigger, AbsenceTrigger) and trigger.repeat == "restart":
             self.under_way = [i for i in self.under_way if i not in waiting]
+        if isinstance(trigger, AbsenceTrigger) and trigger.repeat == "parallel" and len(waiting) >= UNDER_WAY:
+            return
         steps = plan.blank
         for one in met:
             steps = kept(steps, one, values)
@@ -669,6 +987,7 @@ class User:
             oldest = [min(member, key=lambda came: came[0]) for member in members]
             evidence = tuple(dict.fromkeys(came[2] for came in sorted(oldest, key=lambda came: came[0])))
             instance = self.instance(plan, place[1], gathering.since, evidence, tuple(came[3] for came in oldest))
+            instance.of = gathering.of
             instance.triggered_at = front
             self.act(instance, happening.at)
 
@@ -680,7 +999,7 @@ class User:
         """S14, S17a: an event carries on or ends what is under way; whether it was used so that it begins nothing."""
         ts, used = happening.row.ts, False
         own = [one for one in takes if one.part != ANY_EVENT]
-        for run in [one for one in self.under_way if one.plan is plan and one.kind != "held"]:
+        for run in [one for one in self.under_way if one.plan is plan and one.kind not in CONSIDERING]:
             if happening.identity in run.evidence or (run.kind == "delay" and not happening.late):
                 continue
             met = [
@@ -776,7 +1095,7 @@ class User:
         if not met or not self.may_start(happening, plan):
             return
         key = key_of(values, starts[0].key)
-        others = [one for one in self.under_way if one.plan is plan and one.key == key and one.kind != "held"]
+        others = [one for one in self.under_way if one.plan is plan and one.key == key and one.kind not in CONSIDERING]
         if any(happening.identity == one.evidence[0] for one in others):  # S4
             return
         running = [one for one in others if one.kind != "delay"]
@@ -800,7 +1119,7 @@ class User:
         for i in list(self.under_way):
             if (
                 i.plan is plan
-                and i.kind != "held"  # its attempt is on record, and must end there (S22)
+                and i.kind not in CONSIDERING  # its attempt is on record, and must end there (S22)
                 and i.key == key_of(values, listener.key)
                 and row.event_id not in i.evidence  # S4: A itself, repeated
                 and i.since <= row.ts < i.since + plan.trigger.within
@@ -817,7 +1136,7 @@ class User:
         if listener.where and not listener.where(values, (), self.profile(), row.ts, None):
             return
         within, key = plan.trigger.within, key_of(values, listener.key)
-        for i in [one for one in self.under_way if one.plan is plan and one.key == key and one.kind != "held"]:
+        for i in [one for one in self.under_way if one.plan is plan and one.key == key and one.kind not in CONSIDERING]:
             if not happening.late and i.kind == "wait":
                 self.under_way.remove(i)
             if happening.late and i.since < row.ts < i.since + within:
@@ -866,58 +1185,113 @@ class User:
 
     # The decision
 
-    def decide(self, instance: Instance, now: Micros) -> None:
+    def decide(self, instance: Instance, now: Micros, *, exited: bool = False) -> None:
+        """What has come to its turn: a trigger, or something of a journey; or what an exit has ended (S29)."""
+        if instance.plan.journey is not None and not exited:
+            turns = {"journey": self.go_on, "held": self.release, "fallback": self.fall_back}
+            turns.get(instance.kind, self.set_out)(instance, now)
+        elif instance.plan.journey is not None and instance.kind != "held":
+            if not instance.came_to and instance.kind != "fallback":
+                self.lose(instance, now, exited=True)
+            elif instance.is_journey:
+                self.end(instance, now)
+        elif self.attempt(instance, instance.message, now, exited=exited) == "held":
+            self.hold(instance, 0, now)
+
+    def hold(self, instance: Instance, message: int, now: Micros) -> None:
+        """S26: to the end of quiet."""
+        plan = instance.plan
+        until = self.held_until(plan, plan.messages[message].channel, now)
+        assert until is not None
+        held = changed(instance, kind="held", due=until, attempt=instance.attempt + 1, message=message)
+        self.wait(held)
+
+    def trigger_of(self, instance: Instance) -> str:
+        evidence = instance.evidence or (isoformat(instance.triggered_at),)
+        return trigger_id(instance.plan.id, instance.of or self.user_id, instance.key, evidence)
+
+    def arm_of(self, instance: Instance) -> tuple[str | None, str | None]:
+        """S23, S2a: the user's; of a journey, whose it was when it set out."""
+        return arm_of(instance.plan.experiment, instance.drawn_for or self.user_id)
+
+    def attempt(
+        self, instance: Instance, message: int, now: Micros, expires_at: Micros | None = None, *, exited: bool = False
+    ) -> str:
         """One attempt: the list of `docs/semantics.md`, and what follows from its verdict."""
-        plan, step = instance.plan, instance.plan.step
-        stage, content = self.verdict(instance, now)
+        plan, step = instance.plan, instance.plan.messages[message]
+        stage, content = self.verdict(instance, step, now, exited=exited)
         passed = stage
         if stage == "delivered" and step.channel.undelivered_after is not None:  # S40: its receipts are awaited
             stage = "sent"
-        arm, variant = arm_of(plan.experiment, self.user_id)
-        considered = stage not in ("plan_ended", "not_in_audience", "reentry")  # S22: a channel was
-        delivered = passed == "delivered"
-        evidence = instance.evidence
-        decision = Decision(
-            trigger_id=trigger_id(plan.id, self.user_id, instance.key, evidence or (isoformat(instance.triggered_at),)),
+        considered = stage not in ("plan_ended", "not_in_audience", "exited", "reentry")  # S22: a channel was
+        if plan.journey is not None and instance.kind in ("held", "fallback"):
+            considered = True
+        decision = self.row(instance, step, stage, now, content if passed == "delivered" else None, expires_at)
+        if considered:
+            decision = decision._replace(channel=step.channel.name)
+        if considered or plan.journey is not None:
+            decision = decision._replace(step=step.name)
+        opening = Opening(decision, plan, message, instance.steps, stage)
+        again = stage == "holdout" and any(
+            one.opened and one.decision.trigger_id == decision.trigger_id for one in self.decided
+        )
+        self.decided.append(opening)
+        if stage in ("delivered", "holdout") and not again:  # S23, S41
+            opening.opened = opening.first_opened = now
+        if stage in ("delivered", "sent", "content_invalid") and plan.compares:  # S23
+            own = [one for one in self.decided if one.decision.trigger_id == decision.trigger_id]
+            opening.compares = not any(one.compares for one in own)
+        return passed
+
+    def row(
+        self,
+        instance: Instance,
+        step: Step,
+        stage: str,
+        now: Micros,
+        content: dict[str, str] | None = None,
+        expires_at: Micros | None = None,
+    ) -> Decision:
+        """What is landed of a decision; of no step and no channel, as long as none is named."""
+        plan, delivered = instance.plan, content is not None
+        arm, variant = self.arm_of(instance)
+        return Decision(
+            trigger_id=self.trigger_of(instance),
             attempt=instance.attempt,
             plan=plan.id,
             version=plan.version,
             day=plan.zone.day(instance.triggered_at),
+            clock=clock(plan, instance.triggered_at),
             user_id=self.user_id,
             key=instance.key,
             triggered_at=instance.triggered_at,
-            evidence=evidence,
+            evidence=instance.evidence,
             arm=arm,
             variant=variant,
-            step=step.name if considered else None,
-            channel=step.channel.name if considered else None,
+            layer=None if self.project.figures is None else self.profile()[self.project.figures],
+            step=None,
+            channel=None,
             stage=stage,
             detail=None,
             decided_at=now,
-            expires_at=now + step.expires if delivered else None,
+            expires_at=(expires_at or now + step.expires) if delivered else None,
             cost=step.channel.cost if delivered else None,
             content=json.dumps(content) if delivered else None,
         )
-        opening = Opening(decision, plan, instance.steps, stage)
-        self.decided.append(opening)
-        if stage in ("delivered", "holdout"):  # S23, S41
-            opening.opened = opening.first_opened = now
-        if stage == "held":
-            assert plan.quiet is not None
-            until = quiet_until(plan.quiet, self.zone(plan), now)
-            assert until is not None
-            instance.kind, instance.due, instance.attempt = "held", until, instance.attempt + 1
-            self.wait(instance)
 
-    def verdict(self, instance: Instance, now: Micros) -> tuple[str, dict[str, str] | None]:
+    def verdict(
+        self, instance: Instance, step: Step, now: Micros, *, exited: bool
+    ) -> tuple[str, dict[str, str] | None]:
         """The first check that fails, in the order of the list; `held`; or `delivered` with what was rendered."""
-        plan, channel, profile = instance.plan, instance.plan.step.channel, self.profile()
-        arm, variant = arm_of(plan.experiment, self.user_id)
+        plan, channel, profile = instance.plan, step.channel, self.profile()
+        arm, variant = self.arm_of(instance)
         if not plan.starts_at <= now < plan.ends_at:  # S20
             return "plan_ended", None
         if not self.is_inside(plan, now):  # S22
             return "not_in_audience", None
-        if not self.may_enter(plan, instance.key, now):
+        if exited:  # S29
+            return "exited", None
+        if not self.may_enter(plan, instance, now):
             return "reentry", None
         if channel.opt_in is not None and profile[channel.opt_in] is not True:  # S27
             return "no_consent", None
@@ -927,52 +1301,266 @@ class User:
             return "no_consent", None
         if channel.address is not None and profile[channel.address] in (None, ""):
             return "no_address", None
-        if plan.quiet and quiet_until(plan.quiet, self.zone(plan), now) is not None:  # S26
-            return ("held" if plan.quiet.hold else "quiet_hours"), None
-        if not all(self.allows(cap, plan, now) for cap in plan.caps):
-            return "frequency_cap", None
+        if not plan.transactional:  # S24
+            dropping = [quiet for quiet in (plan.quiet, channel.quiet) if quiet and not quiet.hold]
+            if any(quiet_until([quiet], self.zone(plan), now) is not None for quiet in dropping):  # S26
+                return "quiet_hours", None
+            until = self.held_until(plan, channel, now)
+            if until is not None:
+                return ("quiet_hours" if until == ENDED else "held"), None
+            if plan.skip_if_reached and self.was_reached(plan, plan.skip_if_reached, now):
+                return "harassment_window", None
+            if not all(self.allows(cap, instance, step, now) for cap in plan.caps):
+                return "frequency_cap", None
         if arm == "holdout":  # S23
             return "holdout", None
         try:
-            content = plan.step.content[variant](instance.steps, profile, now, variant)
+            content = step.content[variant](instance.steps, profile, now, variant)
         except ContentError:  # S33
             return "content_invalid", None
         return "delivered", content
 
-    def may_enter(self, plan: Plan, key: str | None, now: Micros) -> bool:
-        """S21: an entry is a trigger that passed the decision as far as `no_address`; a gap that is full passes."""
-        entries = [
-            opening.decision.decided_at
-            for opening in self.decided
-            if opening.plan is plan
-            and opening.decision.key == key
-            and opening.decision.stage
-            in ("quiet_hours", "frequency_cap", "holdout", "content_invalid", "sent", "delivered")
-        ]
-        if plan.reentry.always:
+    # Journeys
+
+    def set_out(self, instance: Instance, now: Micros) -> None:
+        """S30: a trigger begins its journey, at the first node of the plan's table."""
+        self.walk(changed(instance, kind="journey", node=0, came_to=[], drawn_for=self.user_id), now, now)
+
+    def go_on(self, journey: Instance, now: Micros) -> None:
+        """S30: a wait is over by itself, or what was held is decided; the step falls due now."""
+        assert journey.plan.journey is not None
+        node = journey.plan.journey.nodes[journey.node]
+        if isinstance(node, Pause):
+            journey = changed(journey, node=node.next, timed_out=node.until_event or journey.timed_out)
+        self.walk(journey, now, now)
+
+    def resume(self, happening: Happening, values: Values, resumes: list[Resume]) -> None:
+        """S30, S9: the event for which a journey waits, in time by its own time; the step falls due in its place."""
+        for journey in [one for one in self.under_way if one.is_journey]:
+            assert journey.plan.journey is not None
+            node, ts = journey.plan.journey.nodes[journey.node], happening.row.ts
+            met = any(
+                one.plan == journey.plan.index
+                and one.part == journey.node
+                and has_key(values, one.key)
+                and (not one.key or key_of(values, one.key) == journey.key)
+                and (one.where is None or one.where(values, journey.steps, self.profile(), ts, None))
+                for one in resumes
+            )
+            if met and isinstance(node, Pause):
+                assert isinstance(node.delay, int)
+                if journey.since_when <= ts < journey.since_when + node.delay:
+                    self.under_way.remove(journey)
+                    self.walk(changed(journey, node=node.next, timed_out=False), happening.at, happening.at)
+
+    def walk(self, journey: Instance, due: Micros, now: Micros) -> None:
+        """S30: one node after the other, until one must wait. `due`: when the step before fell due."""
+        plan = journey.plan
+        assert plan.journey is not None
+        while journey.node != END:
+            trigger = self.trigger_of(journey)
+            if not plan.starts_at <= now < plan.ends_at:  # S29: at once
+                if not journey.came_to:
+                    self.lose(journey, now)
+                else:
+                    self.end(journey, now)
+                return
+            if self.touches(journey) >= (plan.journey.touches or ENDED):  # S29: at once
+                return
+            node = plan.journey.nodes[journey.node]
+            holds = [one.due for one in self.under_way if one.kind == "held" and self.trigger_of(one) == trigger]
+            if isinstance(node, Pause):
+                until = self.pause_ends(plan, node, due)
+                self.wait(changed(journey, since_when=due, due=min(until, plan.ends_at), attempt=0))
+                return
+            if holds:  # no step before the one before has been decided
+                self.wait(changed(journey, due=min(max(holds), plan.ends_at), attempt=0))
+                return
+            if isinstance(node, Branch):
+                values, steps = self.facts(journey)
+                _, variant = self.arm_of(journey)
+                met = node.when(values, steps, self.profile(), now, variant)
+                journey = changed(journey, node=node.then if met else node.otherwise)
+                continue
+            journey = changed(journey, came_to=[*journey.came_to, node.name])
+            decided = len(self.decided)
+            if self.send(journey, node, list(node.messages), now):
+                return
+            journey = changed(journey, node=node.next, tried=journey.tried or len(self.decided) > decided)
+        self.end(journey, now)
+
+    def touches(self, journey: Instance) -> int:
+        """S29: the steps of a journey that have sent something, whatever became of it."""
+        trigger = self.trigger_of(journey)
+        return len({o.decision.step for o in self.decided if o.is_message and o.decision.trigger_id == trigger})
+
+    def pause_ends(self, plan: Plan, node: Pause, due: Micros) -> Micros:
+        """S30: so long after the step before fell due; or the next such local time after that."""
+        if isinstance(node.delay, int):
+            return due + node.delay
+        zone = self.zone(plan)
+        days = [day for day in range(zone.day(due) - 2, zone.day(due) + 16) if (day + 3) % 7 in node.delay.days]
+        return min(at for day in days if (at := zone.instant(day * DAY + node.delay.minute * MINUTE)) > due)
+
+    def facts(self, journey: Instance) -> tuple[Values, Steps]:
+        """S30: what is known now of each step's messages, of those of the step before, and of the journey."""
+        assert journey.plan.journey is not None
+        own = [one for one in self.decided if one.is_message and one.decision.trigger_id == self.trigger_of(journey)]
+
+        def known(name: str | None) -> Values:
+            of = [one for one in own if one.step.name == name]
+            heard = {says for one in of for says in one.heard}
+            displayed = bool(heard & {"displayed", "clicked"})
+            return bool(of), any(one.stage == "delivered" for one in of), displayed, "clicked" in heard
+
+        before = journey.came_to[-1] if journey.came_to else None
+        attained = any(one.trigger_id == self.trigger_of(journey) for one in self.goals)
+        steps = tuple(known(node.name) for node in journey.plan.journey.nodes if isinstance(node, Sends))
+        return (*known(before), attained, journey.timed_out), (*journey.steps, *steps)
+
+    def send(
+        self, instance: Instance, node: Sends, messages: list[int], now: Micros, expires_at: Micros | None = None
+    ) -> bool:
+        """S30: on each of these channels, or on the first that may be sent; whether that ends the journey."""
+        plan = instance.plan
+        _, variant = self.arm_of(instance)
+        for place, message in enumerate(messages):
+            step = plan.messages[message]
+            if step.where and not step.where((), instance.steps, self.profile(), now, variant):
+                continue
+            stage = self.attempt(instance, message, now, expires_at)
+            if stage in ("plan_ended", "reentry", "holdout"):
+                return True
+            if stage == "held":
+                self.hold(instance, message, now)
+            instance = changed(instance, attempt=0)
+            if stage == "not_in_audience":
+                break
+            if not node.each and stage in ("held", "delivered"):
+                if stage == "delivered" and step.channel.confirms and place + 1 < len(messages):
+                    self.await_receipt(instance, node, message, now, expires_at or now + step.expires)
+                break
+        return False
+
+    def await_receipt(self, instance: Instance, node: Sends, message: int, now: Micros, expires_at: Micros) -> None:
+        """S30: the next channel's turn comes if this one fails, or if nothing is heard in time."""
+        silent = instance.plan.messages[message].channel.undelivered_after
+        after = expires_at - now
+        if silent is not None:
+            after = min(after, silent if node.fallback_after is None else node.fallback_after)
+        self.wait(changed(instance, kind="fallback", due=now + after, message=message, expires_at=expires_at))
+
+    def release(self, held: Instance, now: Micros) -> None:
+        """S26: what was held is decided again; of a step on the first channel that may be sent the next ones, too."""
+        assert held.plan.journey is not None
+        node = held.plan.journey.step_of[held.message]
+        rest = list(node.messages[node.messages.index(held.message) :])
+        self.end_if(held, self.send(held, node, rest[:1] if node.each else rest, now))
+
+    def fall_back(self, waiting: Instance, now: Micros) -> None:
+        """S30: the next channel, as long as the step has not expired."""
+        assert waiting.plan.journey is not None
+        assert waiting.expires_at is not None
+        if now < waiting.expires_at:
+            node = waiting.plan.journey.step_of[waiting.message]
+            rest = list(node.messages[node.messages.index(waiting.message) + 1 :])
+            self.end_if(waiting, self.send(waiting, node, rest, now, waiting.expires_at))
+
+    def end_if(self, instance: Instance, over: bool) -> None:
+        """What ends a journey ends it wherever it is."""
+        if over:
+            trigger = self.trigger_of(instance)
+            own = [one for one in self.under_way if one.is_journey and self.trigger_of(one) == trigger]
+            self.under_way = [one for one in self.under_way if one not in own]
+
+    def lose(self, journey: Instance, now: Micros, *, exited: bool = False) -> None:
+        """S20, S29: a trigger of which nothing was decided before the plan ended, or the journey."""
+        self.attempt(journey, 0, now, exited=exited)
+        last = self.decided[-1]
+        last.decision = last.decision._replace(step=None)
+
+    def end(self, journey: Instance, now: Micros) -> None:
+        """S30: of a journey that is over without an attempt its trigger is told."""
+        if not journey.tried:
+            row = self.row(journey, journey.plan.step, "left_out", now)
+            self.decided.append(Opening(row, journey.plan, 0, journey.steps, row.stage))
+
+    def learn(self, opening: Opening, now: Micros, *, arrived: bool) -> None:
+        """S30: with a receipt the fallback is needed no more, or at once."""
+        for one in list(self.under_way):
+            if (
+                one.kind == "fallback"
+                and one.message == opening.message
+                and self.trigger_of(one) == opening.decision.trigger_id
+            ):
+                self.under_way.remove(one)
+                if not arrived:
+                    self.decide(one, now)
+
+    def may_enter(self, plan: Plan, instance: Instance, now: Micros) -> bool:
+        """S21: an entry is a trigger that passed the decision as far as `no_address`; a gap that is full passes.
+
+        A journey enters once.
+        """
+        of_triggers: dict[str, Micros] = {}
+        for opening in self.decided:
+            row = opening.decision
+            if opening.plan is plan and row.key == instance.key and row.stage in ENTRIES:
+                of_triggers.setdefault(row.trigger_id, row.decided_at)
+        entries = list(of_triggers.values())
+        if plan.reentry.always or (plan.journey is not None and self.trigger_of(instance) in of_triggers):
             return True
         if plan.reentry.gap is None:
             return not entries
         return all(now - entry >= plan.reentry.gap for entry in entries)
 
-    def allows(self, cap: Cap, plan: Plan, now: Micros) -> bool:
-        """S24: fewer than `at_most` of the sends that it counts are in its window; what failed is given back."""
-        if cap.channel is not None and cap.channel != plan.step.channel.index:
-            return True
-        sends = [
-            opening.decision.decided_at
+    def held_until(self, plan: Plan, channel: Channel, now: Micros) -> Micros | None:
+        """S26: to the end of the quiet that holds, of the plan and of its channel; `ENDED`: it has none."""
+        holding = [quiet for quiet in (plan.quiet, channel.quiet) if quiet and quiet.hold]
+        return quiet_until(holding, self.zone(plan), now)
+
+    def counted_sends(self, cap: Cap) -> list[Opening]:
+        """S24: what was sent within the scope; what failed is given back, and what users wait for does not count."""
+        return [
+            opening
             for opening in self.decided
             if opening.is_message
             and opening.stage not in ("send_failed", "expired")
+            and not opening.plan.transactional
             and (cap.plans is None or opening.plan.index in cap.plans)
-            and (cap.channel is None or opening.plan.step.channel.index == cap.channel)
+            and (cap.channel is None or opening.channel.index == cap.channel)
         ]
+
+    def was_reached(self, plan: Plan, window: Cap, now: Micros) -> bool:
+        """S25: by another plan, within the window; exactly at its end no more."""
+        assert window.rolling is not None
+        return any(
+            one.plan is not plan and now - one.decision.decided_at < window.rolling
+            for one in self.counted_sends(window)
+        )
+
+    def allows(self, cap: Cap, instance: Instance, step: Step, now: Micros) -> bool:
+        """S24: fewer than `at_most` of the sends that it counts are in its window, of its key's value if it has one.
+
+        The messages of a step count once, and its own do not stand in its way; each counts towards its channel's cap.
+        """
+        plan = instance.plan
+        if cap.channel is not None and cap.channel != step.channel.index:
+            return True
+        counted = self.counted_sends(cap)
+        if cap.key is not None:
+            own = cap_value(plan, instance.steps, cap.key)
+            counted = [one for one in counted if cap_value(one.plan, one.steps, cap.key) == own]
+        sends = [(one.decision.decided_at, one) for one in counted]
         if cap.rolling is not None:
-            sends = [sent for sent in sends if now - sent < cap.rolling]
+            sends = [sent for sent in sends if now - sent[0] < cap.rolling]
         if cap.calendar is not None:
             zone = self.zone(plan)
-            sends = [sent for sent in sends if period(zone, sent, cap.calendar) == period(zone, now, cap.calendar)]
-        return len(sends) < cap.at_most
+            sends = [sent for sent in sends if period(zone, sent[0], cap.calendar) == period(zone, now, cap.calendar)]
+        if cap.channel is not None:
+            return len(sends) < cap.at_most
+        one_step = (self.trigger_of(instance), step.name) if plan.journey is not None else None
+        return len({opening.step_sent for _, opening in sends} - {one_step}) < cap.at_most
 
     # Receipts
 
@@ -985,12 +1573,14 @@ class User:
             None,
         )
         if says in ("unsubscribed", "complained"):
-            speaks_of = row.user_id if row.user_id and f"{shard_of(row.user_id):02x}" == named[:2] else None
+            heard = row.user_id and (self.project.shards == 1 or f"{shard_of(row.user_id):02x}" == named[:2])
+            speaks_of = self.people.user_of(row.user_id) if heard else None
             if speaks_of == self.user_id or (speaks_of is None and opening is not None):
                 self.withdrawn += [
-                    (plan.step.channel, row.ts)
+                    (step.channel, row.ts)
                     for plan in self.project.plans
-                    if named[24:] == f"-{plan.step.name}-{plan.step.channel.name}"
+                    for step in plan.messages
+                    if named[24:] == f"-{step.name}-{step.channel.name}"
                 ]
         if opening is None:  # of no message that is known: landed, and without effect
             return
@@ -999,22 +1589,25 @@ class User:
             if not opening.arrived and opening.stage != "delivered":
                 self.change(opening, "delivered", when, row.p1)
             opening.arrived = True
+            opening.heard.add(says)
             if opening.first_opened is None:
                 opening.opened = opening.first_opened = when
             self.attain_by_receipt(happening, opening, when, says)
+            self.learn(opening, happening.at, arrived=True)
         elif says in ("failed", "expired") and not opening.arrived and opening.stage not in ("send_failed", "expired"):
             self.change(opening, "send_failed" if says == "failed" else "expired", when, row.p1)
             opening.opened = None
+            self.learn(opening, happening.at, arrived=False)
 
     def change(self, opening: Opening, stage: str, at: Micros, detail: str | None) -> None:
         """S22: an attempt's stage is the last that was told of it."""
         opening.stage = stage
-        trigger, step, channel = opening.decision.trigger_id, opening.plan.step.name, opening.channel.name
+        trigger, step, channel = opening.decision.trigger_id, opening.step.name, opening.channel.name
         opening.changes.append(StageChange(trigger, step, channel, len(opening.changes) + 1, stage, at, detail))
 
     def has_withdrawn(self, channel: Channel) -> bool:
         """S27: by a receipt, unless a later update of the profile gives consent anew."""
-        times = [ts for of, ts in self.withdrawn if of is channel]
+        times = [ts for of, ts in self.withdrawn if of.index == channel.index]
         if not times:
             return False
         for number, consenting in ((channel.opt_in, True), (channel.opt_out, False)):
@@ -1033,9 +1626,7 @@ class User:
                 and opening.opened is not None
                 and opening.opened <= when
                 and happening.at < opening.opened + goal.window
-                and not any(
-                    one.trigger_id == opening.decision.trigger_id and one.goal == goal.name for one in self.goals
-                )
+                and not any(one.dispatch_id == opening.dispatch_id and one.goal == goal.name for one in self.goals)
             ):
                 decision = opening.decision
                 self.goals.append(
@@ -1043,6 +1634,7 @@ class User:
                         plan=decision.plan,
                         version=decision.version,
                         day=decision.day,
+                        clock=decision.clock,
                         user_id=self.user_id,
                         goal=goal.name,
                         trigger_id=decision.trigger_id,
@@ -1080,11 +1672,37 @@ class User:
         deliveries = [rank(opening) for opening, _ in matches if opening.is_message]
         for opening, goal in matches:
             self.goals.append(self.goal_event(opening, goal, row, values, deliveries))
+        self.compare(happening, values, listeners, deliveries)
+
+    def compare(self, happening: Happening, values: Values, listeners: list[Attain], deliveries: list[Rank]) -> None:
+        """S23: of those not held out, too, the event counts from when the arm was drawn, whatever became of it all."""
+        row = happening.row
+        found: list[GoalEvent] = []
+        for listener in listeners:
+            goal = self.project.plans[listener.plan].goals[listener.goal]
+            for opening in self.decided:
+                if not opening.compares or opening.plan.index != listener.plan:
+                    continue
+                drawn = changed(opening, stage="drawn", opened=opening.decision.decided_at)
+                drawn.decision = drawn.decision._replace(stage="drawn")
+                if is_open(drawn, goal, happening) and (
+                    listener.where is None
+                    or listener.where(values, opening.steps, self.profile(), row.ts, opening.decision.variant)
+                ):
+                    event = self.goal_event(drawn, goal, row, values, deliveries)
+                    known = [(one.trigger_id, one.goal, one.event_id) for one in self.compared + found]
+                    if (event.trigger_id, event.goal, event.event_id) not in known:
+                        found.append(event)
+        self.compared += found
 
     def counted(self, opening: Opening, goal: Goal, row: Row) -> bool:
         """S4: a repeated event adds its value once."""
+        named = opening.dispatch_id if opening.is_message else None
         return any(
-            one.trigger_id == opening.decision.trigger_id and one.goal == goal.name and one.event_id == row.event_id
+            one.trigger_id == opening.decision.trigger_id
+            and one.dispatch_id == named
+            and one.goal == goal.name
+            and one.event_id == row.event_id
             for one in self.goals
         )
 
@@ -1095,16 +1713,16 @@ class User:
         rivals = [*deliveries, rank(opening)]
         credited = goal.credit == "every" or rank(opening) == (min if goal.credit == "first" else max)(rivals)
         value = goal.value(values, opening.steps, self.profile(), row.ts, decision.variant) if goal.value else None
-        step, channel = opening.plan.step.name, opening.plan.step.channel.name
         assert row.event_id is not None
         return GoalEvent(
             plan=decision.plan,
             version=decision.version,
             day=decision.day,
+            clock=decision.clock,
             user_id=self.user_id,
             goal=goal.name,
             trigger_id=decision.trigger_id,
-            dispatch_id=dispatch_id(decision.trigger_id, step, channel) if delivered else None,
+            dispatch_id=opening.dispatch_id if delivered else None,
             arm=decision.arm,
             variant=decision.variant,
             event_id=row.event_id,
@@ -1115,7 +1733,8 @@ class User:
 
     def pending_rows(self) -> list[Pending]:
         """S6: what still waits is reported, never flushed; also what was sent and of which nothing is heard yet."""
-        waiting = [i for i in self.under_way if i.kind != "open"]
+        silent = [i for i in self.under_way if i.kind == "fallback" and i.due == i.expires_at]
+        waiting = [i for i in self.under_way if i.kind != "open" and i not in silent]
         return [Pending(i.plan.id, i.plan.version, self.user_id, i.kind, i.since, i.due) for i in waiting] + [
             Pending(one.plan.id, one.plan.version, self.user_id, "sent", one.decision.decided_at, at)
             for one in self.decided
@@ -1124,6 +1743,18 @@ class User:
 
 
 # Rules about no user in particular
+
+
+def names_of(happening: Happening) -> list[str]:
+    """The ids that it names; a receipt may name none."""
+    identity = [happening.row.event] if happening.kind == "identities" else []
+    return [happening.row.user_id, *identity] if happening.row.user_id else []
+
+
+def is_repeat(one: Happening, other: Happening, *, besides_user: bool) -> bool:
+    """S4: whether it is told again, at the same place in time; be it by another id of its user."""
+    row: Any = replace(one.row, user_id=other.row.user_id) if besides_user else one.row
+    return bool(row == other.row)
 
 
 def has_key(values: Values, key: Sequence[int]) -> bool:
@@ -1238,13 +1869,13 @@ def event_id_of(row: Row) -> str:
     return row.event_id
 
 
-Rank: TypeAlias = tuple[Micros, int, str]
+Rank: TypeAlias = tuple[Micros, int, str, int]
 
 
 def rank(opening: Opening) -> Rank:
     """S7: which delivery comes first: by time, then plan; the id is for what is still equal."""
     assert opening.opened is not None
-    return opening.opened, opening.plan.index, opening.decision.trigger_id
+    return opening.opened, opening.plan.index, opening.decision.trigger_id, opening.message
 
 
 def is_open(opening: Opening, goal: Goal, happening: Happening) -> bool:
@@ -1253,18 +1884,31 @@ def is_open(opening: Opening, goal: Goal, happening: Happening) -> bool:
     return opened is not None and opened <= happening.row.ts and happening.at < opened + goal.window
 
 
-def quiet_until(quiet: Quiet, zone: Zone, now: Micros) -> Micros | None:
-    """S26: the first instant from `now` on that is not quiet; None if that is `now`."""
+def cap_value(plan: Plan, steps: Steps, key: int) -> Any:
+    """S24: the property of the first of the trigger's events that has it; None is a value, too."""
+    values = [steps[step][place] for step, place in plan.cap_values[key]]
+    return next((value for value in values if value is not None), None)
+
+
+def quiet_until(quiets: Sequence[Quiet], zone: Zone, now: Micros) -> Micros | None:
+    """S26: the first instant within three weeks on which none is quiet; None if that is `now`, `ENDED` without one."""
     windows = [
-        (zone.instant(day * DAY + quiet.start * MINUTE), zone.instant((day + runs_over) * DAY + quiet.end * MINUTE))
-        for runs_over in [1 if quiet.end <= quiet.start else 0]
-        for day in range(zone.day(now) - 2, zone.day(now) + 16)
+        (
+            quiet,
+            zone.instant(day * DAY + quiet.start * MINUTE),
+            zone.instant((day + (quiet.end <= quiet.start)) * DAY + quiet.end * MINUTE),
+        )
+        for quiet in quiets
+        for day in range(zone.day(now) - 2, zone.day(now) + 25)
         if (day + 3) % 7 in quiet.days  # 1970-01-01 was a Thursday
     ]
 
     def is_quiet(at: Micros) -> bool:
-        return any(start <= at < end for start, end in windows) != quiet.outside
+        return any(
+            any(start <= at < end for of, start, end in windows if of is quiet) != quiet.outside for quiet in quiets
+        )
 
     if not is_quiet(now):
         return None
-    return min(edge for window in windows for edge in window if edge > now and not is_quiet(edge))
+    edges = [edge for _, *ends in windows for edge in ends if now < edge <= now + 21 * DAY]
+    return min([edge for edge in edges if not is_quiet(edge)], default=ENDED)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException
 
 from servers import fetch
 from servers.kafka import Broker
@@ -32,7 +32,7 @@ def broker() -> Iterator[Broker]:
 
 
 def produce(broker: Broker, topic: str, values: Iterable[bytes]) -> None:
-    producer = Producer(broker.client_config | QUIET)
+    producer = broker.producer()
     for value in values:
         producer.produce(topic, value)
     assert producer.flush(30) == 0
@@ -85,7 +85,7 @@ def test_kafka_killed_and_started_again_is_where_it_was(broker: Broker, unique_n
 def test_kafka_paused_does_not_answer(broker: Broker, unique_name: str) -> None:
     """A paused broker is silent; once it goes on, what was sent meanwhile arrives."""
     broker.create_topic(unique_name)
-    producer = Producer(broker.client_config | QUIET)
+    producer = broker.producer()
     broker.pause()
     producer.produce(unique_name, b"meanwhile")
     assert producer.flush(0.5) == 1

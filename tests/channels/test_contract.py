@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from channels.desk import PLAN, Desk, command, write_channel
 from channels.receivers import Receiver, RemoteReceiver
@@ -136,14 +139,19 @@ def test_a_message_that_is_past_its_time_is_not_sent_and_told_to_be_expired(netw
     assert abs(datetime.fromisoformat(line["ts"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+@pytest.mark.parametrize("whose", ["plan", "channel"])
 def test_a_message_is_held_in_quiet_hours_and_kept_over_a_restart(
-    network: Receiver, desk: MakeDesk, tmp_path: Path
+    network: Receiver, desk: MakeDesk, tmp_path: Path, whose: str
 ) -> None:
     """S31a. Held messages keep nobody waiting; the user's zone says what is quiet, so another user's goes out."""
     now = datetime.now(UTC)
     begin, end = now - timedelta(hours=1), now + timedelta(hours=1)
-    quiet = f"quiet: {{from: {begin:%H:%M}, to: {end:%H:%M}, then: hold}}\n"
-    writers = desk(network, plan=PLAN + quiet)
+    quiet = {"from": f"{begin:%H:%M}", "to": f"{end:%H:%M}", "then": "hold"}
+    if whose == "channel":
+        write_channel(tmp_path, {**network.channel, "quiet": quiet})
+        writers = desk()
+    else:
+        writers = desk(network, plan=f"{PLAN}quiet: {json.dumps(quiet)}\n")
     far = wall_clock() + 5 * HOUR
     writers.send([command(0, expires_at=far), command(1, expires_at=far)._replace(zone="Asia/Shanghai")])
     writers.settle()
@@ -160,6 +168,18 @@ def test_a_message_is_held_in_quiet_hours_and_kept_over_a_restart(
     last = desk(states=states)
     last.settle()
     assert numbers(network) == once(2)
+
+
+def test_what_a_user_waits_for_is_not_held(network: Receiver, desk: MakeDesk, tmp_path: Path) -> None:
+    """S24, S31a: neither in the project's quiet hours nor in the channel's."""
+    always = {"from": "00:00", "to": "23:59"}, {"from": "12:00", "to": "11:59"}
+    channel = {**network.channel, "quiet": always[0]}
+    project = f"quiet: {json.dumps(always[1])}\n"
+    write_channel(tmp_path, channel, f"{PLAN}transactional: true\n", project)
+    writers = desk()
+    writers.send([command(0)])
+    writers.settle()
+    assert numbers(network) == once(1)
 
 
 def test_receipts_that_are_not_assumed_are_journalled(network: Receiver, desk: MakeDesk, tmp_path: Path) -> None:

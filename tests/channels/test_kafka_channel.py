@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
 from channels.desk import Desk, command, write_channel
 from channels.receivers import KafkaReceiver
@@ -28,7 +27,7 @@ def test_what_a_writer_that_died_left_open_is_aborted_and_sent_again(
     receiver: KafkaReceiver, kafka_broker: Broker, unique_name: str, desk: MakeDesk
 ) -> None:
     """Its messages stand on the topic, uncommitted: who reads committed sees those of its successor alone."""
-    dead = Producer(kafka_broker.client_config | {"transactional.id": f"{unique_name}-0", "log_level": 0})
+    dead = kafka_broker.producer({"transactional.id": f"{unique_name}-0"})
     dead.init_transactions(15)
     dead.begin_transaction()
     commands = [command(number) for number in range(40)]
@@ -50,7 +49,7 @@ def test_what_was_sent_behind_an_open_transaction_of_another_writer_is_found(
     first = desk(receiver)
     first.send(commands[:1])
     first.settle()
-    other = Producer(kafka_broker.client_config | {"transactional.id": f"{unique_name}-other", "log_level": 0})
+    other = kafka_broker.producer({"transactional.id": f"{unique_name}-other"})
     other.init_transactions(15)
     other.begin_transaction()
     for partition in range(3):
@@ -63,6 +62,18 @@ def test_what_was_sent_behind_an_open_transaction_of_another_writer_is_found(
     second.send(commands)
     threading.Timer(1.0, other.abort_transaction).start()
     second.settle()
+    assert sorted(each.dispatch_id for each in receiver.arrived()) == sorted(each.dispatch_id for each in commands)
+
+
+def test_what_does_not_fit_into_the_clients_queue_at_once_goes_out_bit_by_bit(
+    receiver: KafkaReceiver, desk: MakeDesk, tmp_path: Path
+) -> None:
+    """A queue that an option made smaller than a transaction."""
+    write_channel(tmp_path, {**receiver.channel, "options": {"queue.buffering.max.messages": 10}})
+    writers = desk()
+    commands = [command(number) for number in range(300)]
+    writers.send(commands)
+    writers.settle()
     assert sorted(each.dispatch_id for each in receiver.arrived()) == sorted(each.dispatch_id for each in commands)
 
 

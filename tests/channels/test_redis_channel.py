@@ -70,3 +70,19 @@ def test_a_password_comes_from_the_environment_and_a_wrong_one_is_waited_out(
         right.settle()
         with server.client() as client:
             assert client.xlen("push") == 1
+
+
+def test_what_could_not_be_added_is_not_marked_as_added(
+    desk: MakeDesk, tmp_path: Path, redis_server: RedisServer, unique_name: str, said: Callable[[], str]
+) -> None:
+    """A script that fails is not undone: by a mark that it left the message would count as sent."""
+    write_channel(tmp_path, {"type": "redis", "url": redis_server.url, "stream": unique_name, "receipts": "assumed"})
+    with redis_server.client() as client:
+        client.set(unique_name, "no stream")
+        writers = desk()
+        writers.send([command(1), command(2)])
+        writers.wait(lambda: "WRONGTYPE" in said())
+        client.delete(unique_name)
+        writers.settle()
+        added = [entry[b"dispatch_id"].decode() for _, entry in client.xrange(unique_name)]
+        assert sorted(added) == sorted(command(each).dispatch_id for each in (1, 2))

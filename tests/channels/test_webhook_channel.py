@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
+import gzip
 import hashlib
 import hmac
 import logging
+import socket
+import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +24,7 @@ from flowops.core.time import SECOND
 from flowops.errors import ConfigError
 
 MakeDesk = Callable[..., Desk]
+Raw = Callable[[Callable[[socket.socket], None]], dict[str, object]]
 SECRET = "s3cret-of-the-shop"
 
 
@@ -196,3 +202,113 @@ def test_a_url_from_the_environment_is_held_to_https(
     with pytest.raises(ConfigError, match="shows messages to whoever listens") as refused:
         desk()
     assert "secret-path" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "31536000", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_no_provider_is_left_alone_for_ever(
+    endpoint: Endpoint, desk: MakeDesk, tmp_path: Path, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One answer that asks for a year would keep all messages of a writer from going out."""
+    monkeypatch.setattr("flowops.channels.webhook._LONGEST_PAUSE", 1.0)
+    refused = Reply(429, b"slow down", {"retry-after": value})
+    endpoint.answering = lambda request, before: OK if before else refused  # noqa: ARG005
+    write(tmp_path, endpoint)
+    writers = desk()
+    writers.send([command(1)])
+    writers.settle(10)
+    assert len(endpoint.accepted) == 1
+
+
+@pytest.fixture
+def raw() -> Iterator[Raw]:
+    """A server that answers each request as it likes: the channel that leads to it."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(100)
+
+        def serve(answering: Callable[[socket.socket], None]) -> dict[str, object]:
+            def one(connection: socket.socket) -> None:
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(65536)
+                    answering(connection)
+
+            def loop() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        threading.Thread(target=one, args=(listening.accept()[0],), daemon=True).start()
+
+            threading.Thread(target=loop, daemon=True).start()
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/send"
+            return {"type": "webhook", "url": url, "receipts": {"undelivered_after": "1d"}}
+
+        yield serve
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(raw: Raw, desk: MakeDesk, tmp_path: Path) -> None:
+    """A byte now and then is no reason to wait for hours: what counts is the status, and that is known."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 4000\r\n\r\n")
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.1)
+
+    write_channel(tmp_path, {**raw(drip), "timeout": "1s"})
+    writers = desk()
+    writers.send([command(1)])
+    writers.settle(10)
+    assert told(writers)[command(1).dispatch_id][0] == "failed"
+
+
+def test_what_is_small_on_the_way_is_not_large_here(raw: Raw, desk: MakeDesk, tmp_path: Path) -> None:
+    body = gzip.compress(bytes(64 << 20))
+
+    def bomb(connection: socket.socket) -> None:
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+
+    write_channel(tmp_path, raw(bomb))
+    writers = desk()
+    tracemalloc.start()
+    writers.send([command(1)])
+    writers.settle(10)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told(writers)[command(1).dispatch_id][0] == "failed"
+    assert most < 8 << 20
+
+
+def test_a_provider_that_does_not_answer_holds_no_stop_up(
+    raw: Raw, desk: MakeDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All four writers wait for what is under way side by side, and not for as long as a request may take."""
+    monkeypatch.setattr("flowops.channels.webhook._LEAVE", 1.0)
+
+    def wait(connection: socket.socket) -> None:  # noqa: ARG001
+        time.sleep(60)
+
+    write_channel(tmp_path, {**raw(wait), "timeout": "1m"})
+    writers = desk()
+    writers.send(command(number) for number in range(7))
+    writers.wait(lambda: sum(thread.name.startswith("push-") for thread in threading.enumerate()) == 7, 10)
+    began = time.monotonic()
+    writers.close()
+    assert time.monotonic() - began < 3
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("push-"))
+
+
+def test_a_clock_that_is_put_back_delays_no_retry(
+    endpoint: Endpoint, desk: MakeDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long to wait is no time of day."""
+    endpoint.answering = lambda request, before: OK if before else Reply(503, headers={"retry-after": "1"})  # noqa: ARG005
+    write(tmp_path, endpoint)
+    writers = desk()
+    writers.send([command(1)])
+    writers.wait(lambda: len(endpoint.requests) == 1)
+    time.sleep(0.2)
+    hour_ago = time.time_ns() - 3600 * 10**9
+    monkeypatch.setattr("flowops.channels.courier.time.time_ns", lambda: hour_ago)
+    writers.settle(10)
+    assert len(endpoint.accepted) == 1

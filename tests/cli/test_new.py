@@ -64,6 +64,14 @@ def findings(shop: Path) -> list[str]:
     return [f"{each.place} {each.code} {each.what}" for each in load_project(shop).findings if each.code != "FO506"]
 
 
+def test_it_says_where_the_schemas_come_from_that_the_files_name(shop: Path) -> None:
+    declared = "  add_to_cart: {properties: {sku: string}}\n  order: {properties: {sku: string}}\n"
+    (shop / "flowops.yaml").write_text(PROJECT + declared)
+    assert "`flowops schema` writes" in flowops("new", "cart", "a", "--project", shop).stdout
+    assert flowops("schema", "--project", shop).returncode == 0
+    assert "`flowops schema` writes" not in flowops("new", "cart", "b", "--project", shop).stdout
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("channel", ["push", "sms"])
 def test_each_scenario_is_lint_clean(scenario: str, channel: str, shop: Path) -> None:
@@ -153,6 +161,9 @@ def test_all_of_them_do_what_they_say(shop: Path) -> None:
         ("cart", "cart"),
         ("group-invitation", "opener"),
         ("not-logged-in", "away"),
+        ("onboarding", "new"),
+        ("onboarding", "new"),
+        ("onboarding", "new"),
         ("payment-failed", "broke"),
         ("repurchase", "buyer"),
         ("welcome", "new"),

@@ -170,5 +170,59 @@ def test_each_step_of_a_sequence_has_its_values(shop: Path) -> None:
     assert "A, then [sku] for 7" in said
 
 
+def test_what_the_past_decides_is_told_to_be_not_judged(shop: Path) -> None:
+    """And is judged where the past cannot change it: `u2` is not in the segment, whatever was done."""
+    (shop / "rules" / "again.yaml").write_text(
+        "plan: again\n"
+        "audience: {segments: [vip], did: {event: order, times: 2+, within: 30d}, did_not: {event: order, within: 1d}}\n"
+        "trigger: {event: order}\n"
+        "send: {channel: sms, content: {body: Again}}\n"
+    )
+
+    def previewed(*arguments: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(flowops("preview", "again", "--project", shop, "--json", *arguments).stdout)
+        return answer
+
+    answer = previewed("--user", "u1")
+    assert answer["unjudged"] == "in vip, did order 2+ times within 30d, did not order within 1d"
+    assert answer["losses"] == []
+    said = flowops("preview", "again", "--project", shop, "--user", "u1").stdout
+    assert (
+        "not judged: the audience (in vip, did order 2+ times within 30d, did not order within 1d) asks what the user did"
+        in said
+    )
+    assert "`flowops explain --user u1 --plan again` judges it" in said
+    answer = previewed("--user", "u2")
+    assert answer["unjudged"] is None
+    assert answer["losses"][0] == ["not_in_audience", "in vip, did order 2+ times within 30d, did not order within 1d"]
+    assert previewed()["unjudged"] is None
+    assert shown(shop, "--user", "u1")["unjudged"] is None
+
+
+def test_a_layer_is_given_or_the_audience_is_not_judged(shop: Path) -> None:
+    """S12b: a profile does not say it; an audience that takes all layers is judged all the same."""
+    text = (shop / "flowops.yaml").read_text()
+    layers = "layers:\n  cycle: {event: order, layers: {active: {recency: 30d}, rest: {}}}\nchannels:\n"
+    (shop / "flowops.yaml").write_text(text.replace("channels:\n", layers))
+    send = "send: {channel: sms, content: {body: \"You are {{ user.cycle | default: 'new' }}\"}}\n"
+    for name, where in (("active", "user.cycle = 'active'"), ("either", "user.cycle = 'active' or 1 = 1")):
+        plan = f'plan: {name}\naudience: {{where: "{where}"}}\ntrigger: {{event: order}}\n{send}'
+        (shop / "rules" / f"{name}.yaml").write_text(plan)
+
+    def previewed(plan: str, *arguments: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(flowops("preview", plan, "--project", shop, "--json", *arguments).stdout)
+        return answer
+
+    assert previewed("active", "--user", "u1")["unjudged"] == "user.cycle = 'active'"
+    assert previewed("either", "--user", "u1")["unjudged"] is None
+    answer = previewed("active", "--user", "u1", "--profile", "cycle=active")
+    assert (answer["unjudged"], answer["losses"]) == (None, [])
+    assert answer["messages"][0]["content"] == {"body": "You are active"}
+    assert previewed("active", "--user", "u1", "--profile", "cycle=rest")["losses"][0][0] == "not_in_audience"
+    (shop / "flowops.yaml").write_text(text)
+    for name in ("active", "either"):
+        (shop / "rules" / f"{name}.yaml").unlink()
+
+
 def test_a_plan_that_is_not_there_is_guessed(shop: Path) -> None:
     assert "did you mean `thanks`?" in refused(2, "preview", "thank", "--project", shop)

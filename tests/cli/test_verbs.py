@@ -201,3 +201,35 @@ def test_init_writes_nothing_over(tmp_path: Path) -> None:
     write_project(tmp_path, {"simple": SIMPLE})
     said = refused(2, "init", tmp_path)
     assert "already has flowops.yaml, data, rules; nothing was written" in said
+
+
+def test_lint_of_some_files_shows_theirs_and_counts_the_others(tmp_path: Path) -> None:
+    wrong = SIMPLE.replace("event: product_view", "event: product_viev")
+    shop = write_project(tmp_path / "shop", {"one": wrong, "two": wrong.replace("plan: ", "plan: other-")})
+    (shop / "data" / "web-1.jsonl").write_text("")
+    one, two = shop / "rules" / "one.yaml", shop / "rules" / "two.yaml"
+    done = flowops("lint", one)
+    assert done.returncode == 1
+    assert "rules/one.yaml" in done.stdout
+    assert "rules/two.yaml" not in done.stdout
+    assert "in other files of the project" in done.stdout
+    both = flowops("lint", one, two, "--json")
+    assert {each["path"] for each in json.loads(both.stdout)["findings"]} == {"rules/one.yaml", "rules/two.yaml"}
+    assert "other files" not in flowops("lint", shop / "rules").stdout
+    done = flowops("lint", shop / "flowops.yaml")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"{shop / 'flowops.yaml'}: fine")
+
+
+def test_lint_of_what_is_no_rule_file_says_what_is(tmp_path: Path) -> None:
+    shop = write_project(tmp_path / "shop", {"one": SIMPLE})
+    other = write_project(tmp_path / "other", {"one": SIMPLE})
+    (tmp_path / "alone.yaml").write_text(SIMPLE)
+    (shop / "data" / "web-1.jsonl").write_text("")
+    one = shop / "rules" / "one.yaml"
+    assert "there is no such file" in refused(2, "lint", shop / "rules" / "none.yaml")
+    assert f"no flowops.yaml in {tmp_path}" in refused(2, "lint", tmp_path / "alone.yaml")
+    assert "is no rule file: these are flowops.yaml and rules/**/*.yaml" in refused(
+        2, "lint", shop / "data" / "web-1.jsonl"
+    )
+    assert "one.yaml is not in the project" in refused(2, "lint", one, other / "rules" / "one.yaml")
+    assert "is a file\n  try: the folder in which flowops.yaml is" in refused(2, "lint", "--project", one)

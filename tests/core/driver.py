@@ -9,10 +9,20 @@ from itertools import groupby
 from typing import Any
 
 import model
-from flowops.core.effects import Decision, Dispatch, GoalEvent, Pending, Receipt, StageChange
+from flowops.core.effects import Decision, Dispatch, GoalEvent, Link, Pending, Receipt, StageChange
 from flowops.core.intake import Intake
 from flowops.core.plan import Project
-from flowops.core.records import SHARDS, Batch, Chunk, LateRecord, Micros, Record, shard_of, shard_of_dispatch
+from flowops.core.records import (
+    SHARDS,
+    Batch,
+    Chunk,
+    DeadLetter,
+    LateRecord,
+    Micros,
+    Record,
+    shard_of,
+    shard_of_dispatch,
+)
 from flowops.core.shard import Shard
 
 
@@ -27,14 +37,19 @@ class Run:
     dispatches: list[Dispatch] = field(default_factory=list)
     late: list[LateRecord] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
+    compared: list[GoalEvent] = field(default_factory=list)
     outside_audience: int = 0
+    further: list[str] = field(default_factory=list)
     stages: list[StageChange] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        shards = self.project.shards
         rows = [(one.source.kind, row) for one in self.partitions for row in one.rows if row is not None]
-        numbers = {shard_of(row.user_id or "") for _, row in rows}
-        numbers |= {shard_of_dispatch(row.p0) for kind, row in rows if kind == "receipts"}
+        numbers = {shard_of(row.user_id or "", shards) for _, row in rows}
+        numbers |= {shard_of_dispatch(row.p0, shards) for kind, row in rows if kind == "receipts"}
         self.shards = {number: Shard(number, self.project, len(self.partitions)) for number in sorted(numbers | {0})}
         self.frames: dict[int, list[bytes]] = {number: [] for number in self.shards}
         self.intakes = self.new_intakes()
@@ -42,8 +57,8 @@ class Run:
         self.snapshot()
 
     def new_intakes(self) -> list[Intake]:
-        attributes = self.project.attributes
-        return [Intake(i, one.source, one.name, attributes) for i, one in enumerate(self.partitions)]
+        attributes, shards = self.project.attributes, self.project.shards
+        return [Intake(i, one.source, one.name, attributes, shards) for i, one in enumerate(self.partitions)]
 
     def feed(self, index: int, rows: int) -> None:
         """The next rows of one partition, as one chunk; it ends with its last row, if it does."""
@@ -78,11 +93,15 @@ class Run:
             effects = shard.advance()
             self.decisions += effects.decisions
             self.goals += effects.goals
+            self.compared += effects.compared
             self.dispatches += effects.dispatches
             self.late += effects.late
             self.stages += effects.stages
             self.receipts += effects.receipts
+            self.links += effects.links
+            self.dead += effects.dead
             self.outside_audience += effects.outside_audience
+            self.further += effects.further
 
     def snapshot(self, *, whole: bool = False) -> None:
         """As at the end of an epoch: a frame is appended to each shard's log, or the log is rewritten."""
@@ -108,7 +127,8 @@ class Run:
             intake.restore(state)
 
     def _rows(self) -> tuple[list[Any], ...]:
-        return self.decisions, self.goals, self.dispatches, self.late, self.stages, self.receipts
+        of_messages = self.decisions, self.goals, self.compared, self.dispatches, self.stages, self.receipts
+        return *of_messages, self.late, self.links, self.dead
 
     def _outputs(self) -> tuple[int, ...]:
         return (*map(len, self._rows()), self.outside_audience)
@@ -150,6 +170,8 @@ def outcome(engine: Run) -> model.Outcome:
         engine.outside_audience,
         engine.stages,
         engine.receipts,
+        engine.links,
+        engine.compared,
     )
 
 
@@ -163,6 +185,8 @@ def comparable(outcome: model.Outcome) -> model.Outcome:
         outcome.outside_audience,
         sorted(outcome.stages, key=repr),
         sorted(outcome.receipts, key=repr),
+        outcome.links,
+        sorted(outcome.compared, key=lambda one: one.user_id),
     )
 
 
@@ -176,6 +200,8 @@ def same(got: model.Outcome, want: model.Outcome) -> None:
     assert got.pending == want.pending
     assert got.outside_audience == want.outside_audience
     assert got.receipts == want.receipts
+    assert got.links == want.links
+    assert _of_each_event(got.compared) == _of_each_event(want.compared)
 
 
 def _of_each_event(goals: list[GoalEvent]) -> list[GoalEvent]:
@@ -183,7 +209,7 @@ def _of_each_event(goals: list[GoalEvent]) -> list[GoalEvent]:
     return [
         one
         for _, those in groupby(goals, key=lambda one: (one.user_id, one.event_id))
-        for one in sorted(those, key=lambda one: (one.plan, one.trigger_id, one.goal))
+        for one in sorted(those, key=lambda one: (one.plan, one.trigger_id, one.goal, one.dispatch_id or ""))
     ]
 
 

@@ -7,20 +7,24 @@ classes, not lambdas, so that a failing example prints what it was.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct
 
+from flowops.core.journey import FACTS, OF_JOURNEY
 from flowops.core.plan import (
     ANY_EVENT,
+    END,
     KNOWN,
     AbsenceTrigger,
     AllTrigger,
     Attain,
     Attributes,
+    Branch,
     Cancel,
     Cap,
     Capture,
@@ -33,20 +37,27 @@ from flowops.core.plan import (
     DateTrigger,
     EventTable,
     EventTrigger,
+    Exit,
     Experiment,
     Goal,
     InactivityTrigger,
+    Journey,
+    Layering,
     Listener,
     Lookback,
+    Node,
     Occurrences,
+    Pause,
     Plan,
     Predicate,
     Project,
     Quiet,
     Reentry,
+    Resume,
     Route,
     ScheduleTrigger,
     See,
+    Sends,
     SequenceTrigger,
     Source,
     SourceKind,
@@ -56,8 +67,9 @@ from flowops.core.plan import (
     Take,
     TimeField,
     Trigger,
+    UntilLocal,
 )
-from flowops.core.records import BEFORE_ALL, Micros, Values
+from flowops.core.records import BEFORE_ALL, SHARDS, Micros, Values
 from flowops.core.records import Row as AnyRow
 from flowops.core.time import DAY, HOUR, MINUTE, SECOND, Zone, to_micros
 from flowops.errors import ContentError
@@ -174,6 +186,20 @@ class Did:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """What is known of a journey: of the step before, or of a step by its number (of so many as there are); or not."""
+
+    name: str
+    step: int | None = None
+    negated: bool = False
+
+    def __call__(self, values: Values, steps: Steps, _user: Attributes, _now: Micros, _variant: str | None) -> bool:
+        own = [step for step in steps if len(step) == len(FACTS)]
+        seen = values if self.step is None else own[self.step % len(own)]
+        return bool(seen[OF_JOURNEY.index(self.name)]) is not self.negated
+
+
+@dataclass(frozen=True)
 class Before:
     """now < instant."""
 
@@ -215,6 +241,17 @@ class TimeOfN:
         return None if sku is None else self.base + n * self.unit
 
 
+@dataclass(frozen=True)
+class LayerIs:
+    """Of a layering: the user is in this layer; None: in none, or that is not known."""
+
+    layer: str | None
+    number: int = 0
+
+    def __call__(self, _values: Values, _steps: Steps, user: Attributes, _now: Micros, _variant: str | None) -> bool:
+        return bool(user[len(ATTRIBUTES) + len(SEGMENTS) + 1 + self.number] == self.layer)
+
+
 # Plans
 
 
@@ -234,6 +271,43 @@ class On:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """What a layer asks: a recency, or how often (from, to), or for how much of `n`."""
+
+    recency: Micros | None = None
+    often: tuple[int, int | None] | None = None
+    much: str | None = None
+
+    def look(self, places: dict[str, int], sources: tuple[int, ...], within: Micros | None) -> Lookback:
+        if self.recency is not None:
+            return Lookback(places["times"], self.recency, 1, None, sources)
+        if self.often is not None:
+            return Lookback(places["times"], within, *self.often, sources)
+        return Lookback(places["sum"], within, Decimal(self.much or 0), None, sources)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A layering by an event: its layers in order, with all that each asks."""
+
+    on: On
+    layers: tuple[tuple[str, tuple[Ask, ...]], ...]
+    within: Micros | None = None
+
+    @property
+    def counters(self) -> tuple[Counter, Counter]:
+        """No more is kept than the layers ask for."""
+        asks = [ask for _, asked in self.layers for ask in asked]
+        often = [ask.often for ask in asks if ask.often is not None]
+        spans = [ask.recency for ask in asks if ask.recency is not None]
+        keeps = max([1, *(low if high is None else high + 1 for low, high in often)])
+        ever = bool(often) and self.within is None
+        spans += [self.within] if often and self.within is not None else []
+        longest = None if ever else max(spans, default=MINUTE)
+        return Counter("times", 1, longest, keeps), Counter("sum", Decimal(1), self.within, 0)
+
+
+@dataclass(frozen=True)
 class Aim:
     """A goal to be."""
 
@@ -242,9 +316,27 @@ class Aim:
     credit: Literal["every", "last", "first"] = "every"
     value: bool = True
     receipt: str | None = None  # instead of the event
+    label: int | None = None  # VIP or STAFF
 
 
 AT_ONCE = EventTrigger(delay=0)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A step of a journey to be, or a fork in it: then it has `then` and `otherwise`, and no channels."""
+
+    channels: tuple[int, ...] = ()
+    each: bool = False
+    after: Micros | UntilLocal | None = None
+    until: On | None = None  # and at most `after`
+    when: Predicate | None = None
+    fallback_after: Micros | None = None
+    expires: Micros = DAY
+    only: tuple[Predicate | None, ...] = ()  # by channel
+    then: tuple[Stop, ...] = ()
+    otherwise: tuple[Stop, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -256,15 +348,21 @@ class Draft:
     trigger: Trigger = AT_ONCE
     members: tuple[On, ...] = ()  # of `any` and `all`, instead of `on`
     without: tuple[On, ...] = ()
+    exits: tuple[On, ...] = ()
     counter: Counter | None = None  # of a counting trigger
     always: bool = False
     key: tuple[int, ...] = ()
     audience: Predicate | None = None
     reentry: Reentry = ALWAYS
     caps: tuple[Cap, ...] = ()
+    skip: tuple[Micros, tuple[int, ...] | None, int | None] | None = None  # within, by plans (None: all), by a channel
+    transactional: bool = False
     quiet: Quiet | None = None
+    channel_quiet: Quiet | None = None
     experiment: Experiment | None = None
     channel: int = 0
+    journey: tuple[Stop, ...] = ()  # instead of one message on the channel
+    touches: int | None = None
     needs_city: bool = False
     aims: tuple[Aim, ...] = ()
     did: tuple[tuple[On, Counter, int | Decimal, int | None], ...] = ()  # with how much, to how much
@@ -272,6 +370,7 @@ class Draft:
     starts_at: Micros = -(1 << 60)
     ends_at: Micros = 1 << 60
     expires: Micros = DAY
+    several_a_day: bool = False  # its schedule
 
 
 def changes(attribute: int, old: Any = None, new: Any = None, where: Predicate | None = None) -> On:
@@ -336,8 +435,10 @@ def cap(
     calendar: Period | None = None,
     plans: Iterable[int] | None = None,
     channel: int | None = None,
+    key: int | None = None,
 ) -> Cap:
-    return Cap(at_most, rolling, calendar, None if plans is None else frozenset(plans), channel, "as written")
+    """`key`: of each `sku` (0) or `n` (1)."""
+    return Cap(at_most, rolling, calendar, None if plans is None else frozenset(plans), channel, "as written", key)
 
 
 def quiet(start: str, end: str, *, days: Sequence[int] = range(7), outside: bool = False, hold: bool = True) -> Quiet:
@@ -365,9 +466,18 @@ PUSH, SMS, MAIL, APP, HOOK, LETTER = range(6)
 
 
 def project(
-    *drafts: Draft, disorder: Sequence[Micros] = (0,), profile_disorder: Micros = 0, receipt_disorder: Micros = 0
+    *drafts: Draft,
+    disorder: Sequence[Micros] = (0,),
+    profile_disorder: Micros = 0,
+    receipt_disorder: Micros = 0,
+    layerings: Sequence[Layers] = (),
+    since: Micros | None = None,
+    linked: bool = False,
 ) -> Project:
-    """A project of these plans, in this order; sources of events, one for each bound in `disorder`, and of the rest."""
+    """A project of these plans, in this order; sources of events, one for each bound in `disorder`, and of the rest.
+
+    Figures are split by the first of the layerings. `linked`: with a source of identities.
+    """
     listened: list[tuple[On, Listener]] = []
     for index, draft in enumerate(drafts):
         listened += [
@@ -382,9 +492,11 @@ def project(
         for on, counter, low, high in draft.did:
             value = {"times": None, "distinct": 0, "sum": 1}[counter.kind]
             listened.append((on, Count(None, len(counters), on.where, value, ())))
-            looks[-1] += (Lookback(len(counters), low, high, tuple(range(len(disorder)))),)
+            looks[-1] += (Lookback(len(counters), counter.within, low, high, tuple(range(len(disorder)))),)
             counters.append(counter)
         listened += [(on, Cancel(index, on.where, draft.key)) for on in draft.without]
+        listened += [(on, Exit(index, on.where, draft.key)) for on in draft.exits]
+        listened += [(on, Resume(index, on.where, (), draft.key, node)) for node, on in _Table(draft).resumes]
         if draft.counter is not None:
             value = {"times": None, "distinct": 0, "sum": 1}[draft.counter.kind]
             listened.append((draft.on, Count(index, index, draft.on.where, value, draft.key, draft.always)))
@@ -399,10 +511,30 @@ def project(
             continue
         for part, on in enumerate(draft.members or (draft.on,)):
             listened.append((on, Start(index, on.where, ((part, on.kept),), draft.key, part)))
+    first = len(ATTRIBUTES) + len(SEGMENTS) + 1
+    compiled: list[Layering] = []
+    for number, layers in enumerate(layerings):
+        times_of, sum_of = layers.counters
+        places = {"times": len(counters), "sum": len(counters) + 1}
+        listened += [(layers.on, Count(None, places["times"], None, None, ()))]
+        listened += [(layers.on, Count(None, places["sum"], None, 1, ()))]
+        counters += [times_of, sum_of]
+        compiled.append(
+            Layering(
+                first + number,
+                tuple(
+                    (name, tuple(ask.look(places, tuple(range(len(disorder))), layers.within) for ask in asked))
+                    for name, asked in layers.layers
+                ),
+            )
+        )
     routes = {event: _Route(tuple(_heard(listened, event))) for event in EVENTS if list(_heard(listened, event))}
     any_route = _Route(tuple(_heard(listened, None)))
     events = [
-        _source(i, f"web{i}", "events", PROPERTIES, bound, routes, any_route if any_route.listeners else None)
+        replace(
+            _source(i, f"web{i}", "events", PROPERTIES, bound, routes, any_route if any_route.listeners else None),
+            since=since,
+        )
         for i, bound in enumerate(disorder)
     ]
     profiles = _source(len(events), "crm", "profiles", ATTRIBUTES, profile_disorder, {}, None)
@@ -415,15 +547,24 @@ def project(
             profiles,
             _source(len(events) + 1, "back", "receipts", ("dispatch_id", "detail"), receipt_disorder, {}, None),
             _source(len(events) + 2, "members", "segments", ("action",), profile_disorder, {}, None),
+            *([_source(len(events) + 3, "ids", "identities", (), profile_disorder, {}, None)] if linked else []),
         ),
-        attributes=(*ATTRIBUTES, *(f"segment:{name}" for name in SEGMENTS), KNOWN),
+        shards=1 if linked else SHARDS,
+        attributes=(
+            *ATTRIBUTES,
+            *(f"segment:{name}" for name in SEGMENTS),
+            KNOWN,
+            *(f"layer{number}" for number, _ in enumerate(layerings)),
+        ),
         zone_attribute=3,
         channels=CHANNELS,
         events=tuple(EventTable(event, PROPERTIES) for event in EVENTS),
         listeners=tuple(listener for _, listener in listened),
-        plans=tuple(_plan(index, draft, triggers[index], looks[index]) for index, draft in enumerate(drafts)),
+        plans=tuple(_plan(index, drafts, triggers[index], looks[index]) for index, _ in enumerate(drafts)),
         changes=_changes([on for on, _ in listened]),
         counters=tuple(counters),
+        layerings=tuple(compiled),
+        figures=first if compiled else None,
     )
 
 
@@ -493,7 +634,90 @@ def _source(
     )
 
 
-def _plan(index: int, draft: Draft, trigger: Trigger, looks: tuple[Lookback, ...]) -> Plan:
+def _carried(draft: Draft) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Of `sku` and of `n`: where they stand in what is kept of each event."""
+    taken = len(draft.members or (draft.on,))
+    if isinstance(draft.trigger, SequenceTrigger):
+        taken = sum(len(step.parts) for step in draft.trigger.steps if step.kind != "without")
+    slots = [slot for slot, on in enumerate((draft.members or (draft.on,))[:taken]) if on.change is None]
+    return tuple(tuple((slot, place) for slot in slots) for place in (0, 1))
+
+
+def _label(aim: Aim) -> tuple[tuple[int, bool], ...]:
+    """In the segment, and one of those of whom something is told."""
+    return () if aim.label is None else ((aim.label, True), (len(ATTRIBUTES) + len(SEGMENTS), True))
+
+
+def _skip(index: int, draft: Draft, plans: int) -> Cap | None:
+    if draft.skip is None or draft.transactional:
+        return None
+    within, by, channel = draft.skip
+    return cap(1, rolling=within, plans={*(range(plans) if by is None else by)} - {index}, channel=channel)
+
+
+def _message(draft: Draft, name: str, channel: int, expires: Micros, only: Predicate | None = None) -> Step:
+    contents = {variant: Content(draft.needs_city) for variant in variants_of(draft.experiment)}
+    return Step(name, replace(CHANNELS[channel], quiet=draft.channel_quiet), contents, expires, only)
+
+
+class _Table:
+    """The nodes of a journey, laid out from its end, so that each knows the next, and then turned round."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.messages: list[Step] = []
+        self._laid: list[tuple[Node, On | None]] = []
+        self._lay(draft.journey, END)
+        last = len(self._laid) - 1
+        turned = [(_turned(node, last), until) for node, until in reversed(self._laid)]
+        steps = [number for number, (node, _) in enumerate(turned) if isinstance(node, Sends)]
+        self.nodes = [
+            replace(node, number=steps.index(place)) if isinstance(node, Sends) else node
+            for place, (node, _) in enumerate(turned)
+        ]
+        self.resumes = [(place, until) for place, (_, until) in enumerate(turned) if until is not None]
+
+    def _lay(self, stops: Sequence[Stop], beyond: int) -> int:
+        for stop in reversed(stops):
+            if stop.channels:
+                first = self._add(self._step(stop, beyond))
+                if stop.when is not None:
+                    first = self._add(Branch(stop.when, first, beyond))
+            else:
+                assert stop.when is not None
+                ways = self._lay(stop.then, beyond), self._lay(stop.otherwise, beyond)
+                first = self._add(Branch(stop.when, *ways))
+            if stop.after is not None:
+                first = self._add(Pause(stop.after, stop.until is not None, first), stop.until)
+            beyond = first
+        return beyond
+
+    def _step(self, stop: Stop, beyond: int) -> Sends:
+        name = stop.name or f"s{len(self.messages)}"
+        own = range(len(self.messages), len(self.messages) + len(stop.channels))
+        for channel, only in zip_longest(stop.channels, stop.only):
+            message = _message(self.draft, name, channel, stop.expires, only)
+            self.messages.append(replace(message, group=name if len(own) > 1 else ""))
+        return Sends(0, name, tuple(own), stop.each, stop.fallback_after, beyond)
+
+    def _add(self, node: Node, until: On | None = None) -> int:
+        self._laid.append((node, until))
+        return len(self._laid) - 1
+
+
+def _turned(node: Node, last: int) -> Node:
+    def new(number: int) -> int:
+        return END if number == END else last - number
+
+    if isinstance(node, Branch):
+        return replace(node, then=new(node.then), otherwise=new(node.otherwise))
+    return replace(node, next=new(node.next))
+
+
+def _plan(index: int, drafts: Sequence[Draft], trigger: Trigger, looks: tuple[Lookback, ...]) -> Plan:
+    draft = drafts[index]
+    keyed = any(cap.key is not None for each in drafts for cap in each.caps)
+    table = _Table(draft)
     return Plan(
         index=index,
         id=draft.id,
@@ -508,18 +732,18 @@ def _plan(index: int, draft: Draft, trigger: Trigger, looks: tuple[Lookback, ...
         audience=Everyone(draft.audience) if isinstance(draft.trigger, ScheduleTrigger) else draft.audience,
         trigger=trigger,
         lookbacks=looks,
+        several_a_day=draft.several_a_day,
         reentry=draft.reentry,
-        caps=draft.caps,
-        quiet=draft.quiet,
+        caps=() if draft.transactional else draft.caps,
+        quiet=None if draft.transactional else draft.quiet,
+        skip_if_reached=_skip(index, draft, len(drafts)),
+        transactional=draft.transactional,
+        cap_values=_carried(draft) if keyed else (),
         experiment=draft.experiment,
-        step=Step(
-            "send",
-            CHANNELS[draft.channel],
-            {variant: Content(draft.needs_city) for variant in variants_of(draft.experiment)},
-            draft.expires,
-        ),
+        step=table.messages[0] if table.messages else _message(draft, "send", draft.channel, draft.expires),
+        journey=Journey(tuple(table.nodes), tuple(table.messages), draft.touches) if draft.journey else None,
         goals=tuple(
-            Goal(f"goal{i}", aim.window, TheN() if aim.value else None, aim.credit, None, aim.receipt)
+            Goal(f"goal{i}", aim.window, TheN() if aim.value else None, aim.credit, None, aim.receipt, _label(aim))
             for i, aim in enumerate(draft.aims)
         ),
         blank=((None, None),) * (2 if isinstance(draft.trigger, SequenceTrigger) else 1) * max(1, len(draft.members)),
@@ -564,7 +788,7 @@ def log(project: Project, *rows: Row, source: int = 0, name: str = "0", ended: b
 
 
 def crm(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
-    return Partition(project.sources[-3], name, rows, ended)
+    return Partition(_of_kind(project, "profiles"), name, rows, ended)
 
 
 def receipt(
@@ -580,7 +804,7 @@ def receipt(
 
 
 def back(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
-    return Partition(project.sources[-2], name, rows, ended)
+    return Partition(_of_kind(project, "receipts"), name, rows, ended)
 
 
 def member(ts: Micros | str | None, segment: str = "vip", action: str | None = None, user: str = USER) -> Row:
@@ -590,4 +814,18 @@ def member(ts: Micros | str | None, segment: str = "vip", action: str | None = N
 
 
 def members(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
-    return Partition(project.sources[-1], name, rows, ended)
+    return Partition(_of_kind(project, "segments"), name, rows, ended)
+
+
+def link(ts: Micros | str | None, identity: str, user: str = USER) -> Row:
+    """An identity leads to a user; without a time: from before the first record."""
+    ts = BEFORE_ALL if ts is None else at(ts) if isinstance(ts, str) else ts
+    return Row(user, identity, None, ts)
+
+
+def ids(project: Project, *rows: Row, name: str = "0", ended: bool = True) -> Partition:
+    return Partition(_of_kind(project, "identities"), name, rows, ended)
+
+
+def _of_kind(project: Project, kind: SourceKind) -> Source:
+    return next(source for source in project.sources if source.kind == kind)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import driver
 import shop
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
+import chance as st
 from flowops.core.effects import Dispatch
 from flowops.core.plan import (
     AbsenceTrigger,
@@ -67,6 +67,9 @@ class World:
     profile_disorder: Micros
     logs: tuple[tuple[int, str, tuple[shop.Row, ...], bool], ...]  # source, name, rows, ended
     receipt_disorder: Micros = 0
+    layerings: tuple[shop.Layers, ...] = ()
+    since: Micros | None = None
+    linked: bool = False
 
     @property
     def project(self) -> Project:
@@ -75,17 +78,21 @@ class World:
             disorder=self.disorder,
             profile_disorder=self.profile_disorder,
             receipt_disorder=self.receipt_disorder,
+            layerings=self.layerings,
+            since=self.since,
+            linked=self.linked,
         )
 
     def partitions(self, project: Project) -> list[Partition]:
         return [Partition(project.sources[source], name, rows, ended) for source, name, rows, ended in self.logs]
 
-    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+    def __str__(self) -> str:
         lines = [f"base {self.base}, UNIT {UNIT}, disorder {self.disorder} and {self.profile_disorder}"]
         for draft in self.drafts:
             own = {one.name: getattr(draft, one.name) for one in fields(draft)}
             told = [f"{name}={value}" for name, value in own.items() if value != getattr(shop.Draft, name, None)]
             lines.append(f"  plan {', '.join(told)}")
+        lines += [f"  {layers}" for layers in self.layerings] + [f"  since {self.since}"] * (self.since is not None)
         for source, name, rows, ended in self.logs:
             lines.append(f"  source {source} partition {name}, {'ended' if ended else 'open'}")
             for row in rows:
@@ -93,7 +100,7 @@ class World:
                 lines.append(
                     f"    {when} {row.user_id} {row.event} {row.event_id} {row.p0, row.p1, row.p2, row.p3, row.p4}"
                 )
-        printer.text("\n".join(lines))
+        return "\n".join(lines)
 
 
 units = st.integers(1, 5).map(lambda n: n * UNIT)
@@ -135,7 +142,20 @@ def caps(draw: st.DrawFn, plans: int) -> Cap:
         calendar=draw(st.none() | st.sampled_from(CALENDAR)) if rolling is None else None,
         plans=draw(st.none() | st.sets(st.integers(0, plans - 1), min_size=1)),
         channel=draw(st.sampled_from([None, None, 0, 1])),
+        key=draw(st.sampled_from([None, None, None, 0, 1])),
     )
+
+
+def exits(*, correlated: bool = False, changing: bool = False) -> st.SearchStrategy[list[shop.On]]:
+    """S29: none mostly."""
+    one = ons(correlated=correlated, changing=changing)
+    return st.just([]) | st.just([]) | st.lists(one, min_size=1, max_size=2)
+
+
+def skips(plans: int) -> st.SearchStrategy[tuple[Micros, tuple[int, ...] | None, int | None] | None]:
+    """S25: none mostly."""
+    by = st.none() | st.lists(st.integers(0, plans - 1), min_size=1, max_size=2).map(tuple)
+    return st.none() | st.none() | st.tuples(units, by, st.sampled_from([None, None, 0, 3]))
 
 
 least = st.integers(1, 3)
@@ -166,18 +186,27 @@ experiments = st.sampled_from(
 
 
 @st.composite
+def clocks(draw: st.DrawFn) -> UntilLocal:
+    days = draw(st.just(frozenset(range(7))) | st.frozensets(st.integers(0, 6), min_size=1))
+    return UntilLocal(draw(st.integers(0, 48)) * 30, days)
+
+
+@st.composite
 def delays(draw: st.DrawFn, base: Micros) -> Delay:
     """None mostly; a duration; until a local time; until a time or a date that the first step carries."""
     kind = draw(st.sampled_from(["none", "none", "span", "span", "clock", "time", "date"]))
     if kind == "clock":
-        days = draw(st.just(frozenset(range(7))) | st.frozensets(st.integers(0, 6), min_size=1))
-        return UntilLocal(draw(st.integers(0, 48)) * 30, days)
+        return draw(clocks())
     offset = draw(st.integers(-4, 4)) * UNIT
     if kind == "time":
         return UntilCarried(shop.TimeOfN(base, draw(st.integers(0, 6)) * UNIT), False, offset)
     if kind == "date":
         return UntilCarried(shop.TimeOfN(base // DAY - 1, 1), True, offset)
     return 0 if kind == "none" else draw(st.sampled_from([UNIT, 2 * UNIT]))
+
+
+calendar_delays = st.sampled_from([0, 0, 0, UNIT, DAY]) | clocks()
+"""Of what no event begins, so that none carries a time."""
 
 
 @st.composite
@@ -197,11 +226,11 @@ def triggers(draw: st.DrawFn, base: Micros) -> Trigger:
         return EventTrigger(delay)
     if kind == "date":
         offset, minute = draw(st.integers(-1, 1)) * DAY, draw(st.integers(0, 47)) * 30
-        return DateTrigger(shop.BORN, draw(st.booleans()), offset, minute, draw(st.sampled_from([0, 0, UNIT])))
+        return DateTrigger(shop.BORN, draw(st.booleans()), offset, minute, draw(calendar_delays))
     if kind == "schedule":
         minute, every = draw(st.integers(0, 47)) * 30, draw(st.sampled_from([1, 1, 2]))
         schedule = shop.Daily(minute, draw(st.sampled_from(ZONES)), every)
-        return ScheduleTrigger(schedule, draw(st.sampled_from([0, 0, UNIT])))
+        return ScheduleTrigger(schedule, draw(calendar_delays))
     if kind == "absence":
         return AbsenceTrigger(draw(units), draw(st.sampled_from(REPEATS)), delay)
     if kind == "any":
@@ -295,6 +324,7 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple
         trigger=trigger,
         members=tuple(members),
         without=tuple(draw(st.lists(ons(correlated=True, changing=changing), min_size=1, max_size=2))) if waits else (),
+        exits=tuple(draw(exits(correlated=True, changing=changing))),
         counter=draw(st.none() | st.none() | counters) if isinstance(trigger, EventTrigger) and not changing else None,
         always=draw(st.booleans()),
         key=key,
@@ -304,7 +334,10 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple
             | units.map(lambda gap: Reentry(always=False, gap=gap))
         ),
         caps=tuple(draw(st.lists(caps(plans), max_size=2))),
+        skip=draw(skips(plans)),
+        transactional=draw(st.sampled_from([False] * 7 + [True])),
         quiet=draw(st.none() | st.none() | quiets()),
+        channel_quiet=draw(st.none() | st.none() | st.none() | quiets()),
         experiment=draw(experiments),
         channel=draw(st.sampled_from(channels)),
         needs_city=draw(st.sampled_from([False, False, True])),
@@ -313,6 +346,7 @@ def drafts(draw: st.DrawFn, name: str, plans: int, base: Micros, channels: tuple
         starts_at=-(1 << 60) if inside else base + draw(st.integers(0, 4)) * UNIT,
         ends_at=1 << 60 if inside else base + draw(st.integers(6, 16)) * UNIT,
         expires=draw(units),
+        several_a_day=isinstance(trigger, ScheduleTrigger) and draw(st.booleans()),
     )
 
 
@@ -324,6 +358,7 @@ def aims(draw: st.DrawFn, *, receipts: bool = False) -> shop.Aim:
         draw(st.sampled_from(["every", "last", "first"])),
         draw(st.booleans()),
         draw(st.sampled_from([None, "displayed", "clicked"])) if receipts else None,
+        draw(st.sampled_from([None, None, shop.VIP, shop.STAFF])),
     )
 
 
@@ -407,6 +442,7 @@ def calendar_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
         shop.Draft(
             f"plan{i}",
             trigger=draw(calendar_triggers()),
+            exits=tuple(draw(exits())),
             audience=draw(audiences),
             reentry=draw(st.sampled_from([shop.ALWAYS, shop.ALWAYS, shop.ONCE])),
             caps=tuple(draw(st.lists(caps(1), max_size=1))),
@@ -494,9 +530,88 @@ def looking_worlds(draw: st.DrawFn) -> World:
     return World(base, tuple(planned), disorder, 0, (*logs, (len(disorder), "0", tuple(told), True)))
 
 
+asks = st.one_of(
+    st.builds(shop.Ask, recency=units),
+    st.builds(shop.Ask, often=st.sampled_from([(1, None), (2, None), (3, None), (1, 1), (1, 2), (0, 1)])),
+    st.builds(shop.Ask, much=st.sampled_from(["1", "2.5", "5"])),
+)
+
+
+@st.composite
+def layerings(draw: st.DrawFn) -> shop.Layers:
+    """Two to four layers, the last of which may be for everyone else."""
+    count = draw(st.integers(1, 3))
+    layers = [(f"layer {i}", tuple(draw(st.lists(asks, min_size=1, max_size=2)))) for i in range(count)]
+    if draw(st.booleans()):
+        layers.append(("other", ()))
+    on = draw(st.builds(shop.On, st.sampled_from(["order", "order", "view", None]), conditions))
+    return shop.Layers(on, tuple(layers), draw(st.one_of(st.none(), units.map(lambda span: 2 * span))))
+
+
+@st.composite
+def layered_worlds(draw: st.DrawFn) -> World:
+    """One user who is in layers, of which plans ask at every place where the profile is asked."""
+    base = draw(st.sampled_from(BASES))
+    layers = tuple(draw(st.lists(layerings(), min_size=1, max_size=2)))
+    own = [shop.LayerIs(name, i) for i, each in enumerate(layers) for name in (*dict(each.layers), None)]
+    asking = st.none() | st.sampled_from(own)
+    events = st.sampled_from(shop.EVENTS)
+    planned = []
+    for i in range(draw(st.integers(1, 2))):
+        delay = draw(st.sampled_from([0, 0, UNIT, 2 * UNIT]))
+        trigger = draw(
+            st.sampled_from(
+                [
+                    EventTrigger(delay),
+                    AbsenceTrigger(2 * UNIT, draw(st.sampled_from(REPEATS)), delay),
+                    InactivityTrigger(2 * UNIT, delay),
+                    AllTrigger(2, 4 * UNIT, delay),
+                    ScheduleTrigger(shop.Daily(30 * (i + 1)), delay),
+                ]
+            )
+        )
+        ons_ = st.builds(shop.On, events, conditions, asking)
+        counted = isinstance(trigger, EventTrigger) and draw(st.booleans())
+        planned.append(
+            shop.Draft(
+                f"plan{i}",
+                on=draw(ons_),
+                trigger=trigger,
+                members=(draw(ons_), draw(ons_)) if isinstance(trigger, AllTrigger) else (),
+                without=(draw(ons_),) if isinstance(trigger, AbsenceTrigger) else (),
+                counter=shop.times(2, 4 * UNIT) if counted else None,
+                audience=draw(asking),
+                aims=(shop.Aim(draw(ons_), draw(units)),) if draw(st.booleans()) else (),
+            )
+        )
+    disorder = tuple(draw(st.lists(st.sampled_from([0, UNIT]), min_size=1, max_size=2)))
+    amounts = st.sampled_from([1, 2, 3, None])
+    rows = [
+        shop.event(
+            base + n * UNIT,
+            draw(events),
+            draw(st.sampled_from(SKUS)),
+            draw(amounts),
+            id=f"e{i}",
+        )
+        for i, n in enumerate(sorted(draw(st.lists(st.integers(0, 16), min_size=6, max_size=20))))
+    ]
+    late = st.sampled_from([0, 0, 0, UNIT, 3 * UNIT])
+    read = [(row, draw(late), draw(st.integers(0, len(disorder) - 1))) for row in rows]
+    read += [(rows[n], draw(late), 0) for n in draw(st.lists(st.integers(0, 3), max_size=2))]  # S4
+    logs = [
+        (source, "0", as_read([(row, delay) for row, delay, of in read if of == source]), True)
+        for source in range(len(disorder))
+    ]
+    told = [shop.profile(base if draw(st.booleans()) else None, city="x")]
+    logs.append((len(disorder), "0", tuple(told), True))
+    since = draw(st.sampled_from([None, base - 100 * UNIT, base + 3 * UNIT]))
+    return World(base, tuple(planned), disorder, 0, tuple(logs), layerings=layers, since=since)
+
+
 @st.composite
 def calendar_triggers(draw: st.DrawFn) -> Trigger:
-    delay, minute = draw(st.sampled_from([0, 0, UNIT, DAY])), draw(st.integers(0, 47)) * 30
+    delay, minute = draw(calendar_delays), draw(st.integers(0, 47)) * 30
     if draw(st.booleans()):
         return DateTrigger(shop.BORN, draw(st.booleans()), draw(st.integers(-1, 1)) * DAY, minute, delay)
     schedule = shop.Daily(minute, draw(st.sampled_from(ZONES)), draw(st.sampled_from([1, 1, 2])))
@@ -558,6 +673,7 @@ def sequence_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
                 trigger=trigger,
                 members=members,
                 key=key,
+                exits=tuple(draw(exits())),
                 audience=draw(st.sampled_from([None] * 9 + [shop.CityIs("x")])),
                 caps=tuple(draw(st.lists(caps(i + 1), max_size=1))),
                 aims=tuple(draw(st.lists(aims(), max_size=1))),
@@ -605,6 +721,8 @@ def many_answers(draw: st.DrawFn, *, open_ended: bool = False) -> World:
             f"plan{i}",
             trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
             caps=tuple(draw(st.lists(caps(plans), min_size=min(i, 1), max_size=2))),
+            skip=draw(skips(plans)),
+            transactional=draw(st.sampled_from([False] * 5 + [True])),
             channel=draw(st.sampled_from(channels)),
             aims=tuple(draw(st.lists(orders | clicks, min_size=1, max_size=2))),
             expires=UNIT,
@@ -625,9 +743,111 @@ def many_answers(draw: st.DrawFn, *, open_ended: bool = False) -> World:
     return draw(answers(world, open_ended=open_ended, most=30, says=draw(st.sampled_from([FEW, FEW, QUITS, RECEIPTS]))))
 
 
+CONDITIONS = ("sent", "delivered", "displayed", "clicked", "clicked", "attained", "timed_out", "timed_out")
+
+
+@st.composite
+def stops(draw: st.DrawFn, channels: tuple[int, ...], deep: int = 1) -> shop.Stop:
+    """A step, or a fork with steps on its ways."""
+    after = draw(st.sampled_from([None, None, UNIT, UNIT, 2 * UNIT, 3 * UNIT]))
+    until = draw(st.sampled_from([None, None, shop.On("order"), shop.On("pay", where=shop.SameSku())]))
+    facts = st.builds(shop.Fact, st.sampled_from(CONDITIONS), st.none(), st.booleans())
+    own = st.builds(shop.Fact, st.sampled_from(CONDITIONS[:5]), st.integers(0, 1), st.booleans())
+    when = facts | facts | own | st.just(shop.CityIs("x"))
+    clock = after is not None and until is None and draw(st.integers(0, 3)) == 3
+    wait = {
+        "after": UntilLocal(draw(st.integers(0, 47)) * 30, frozenset(range(7))) if clock else after,
+        "until": until if after is not None else None,
+    }
+    if deep and draw(st.integers(0, 4)) == 4:
+        ways = st.lists(stops(channels, deep - 1), max_size=2)
+        return shop.Stop(when=draw(when), then=tuple(draw(ways)), otherwise=tuple(draw(ways)), **wait)
+    own_channels = draw(st.lists(st.sampled_from(channels), min_size=1, max_size=len(channels), unique=True))
+    return shop.Stop(
+        tuple(own_channels),
+        each=draw(st.booleans()),
+        when=draw(st.none() | when),
+        fallback_after=draw(st.sampled_from([None, UNIT, UNIT, 3 * UNIT, 12 * UNIT, 12 * UNIT])),
+        expires=draw(st.sampled_from([UNIT, 3 * UNIT, 16 * UNIT, 16 * UNIT])),
+        only=tuple(draw(cities) for _ in own_channels),
+        **wait,
+    )
+
+
+@st.composite
+def journey_worlds(draw: st.DrawFn, *, open_ended: bool = False) -> World:
+    """One or two plans with steps, waits, conditions, channels and forks; and what providers say of their messages."""
+    base = draw(st.sampled_from(BASES))
+    plans = draw(st.sampled_from([1, 1, 1, 2]))
+    planned = []
+    for i in range(plans):
+        channels = draw(
+            st.sampled_from([(shop.APP, shop.HOOK), (shop.APP, shop.PUSH), (shop.APP, shop.LETTER, shop.SMS)])
+        )
+        steps = draw(st.lists(stops(channels), min_size=1, max_size=4))
+        if not any(stop.channels or stop.then or stop.otherwise for stop in steps):
+            steps.append(shop.Stop((shop.APP,)))
+        trigger: Trigger = EventTrigger(draw(st.sampled_from([0, 0, 0, UNIT])))
+        if draw(st.integers(0, 4)) == 4:
+            trigger = AbsenceTrigger(UNIT, draw(st.sampled_from(REPEATS)), 0)
+        counted = isinstance(trigger, EventTrigger) and draw(st.integers(0, 3)) == 3
+        planned.append(
+            shop.Draft(
+                f"plan{i}",
+                on=shop.On(draw(st.sampled_from(["view", "order"]))) if counted else shop.On("view"),
+                trigger=trigger,
+                counter=shop.times(draw(st.integers(1, 2)), draw(st.sampled_from([None, 4 * UNIT])))
+                if counted
+                else None,
+                always=draw(st.booleans()),
+                without=(shop.On("pay"),) if isinstance(trigger, AbsenceTrigger) else (),
+                exits=tuple(draw(exits())),
+                key=draw(st.sampled_from([(), (), (0,)])),
+                journey=tuple(steps),
+                touches=draw(st.sampled_from([None, None, None, 1, 2])),
+                audience=draw(st.sampled_from([None, None, None, shop.CityIs("x")])),
+                reentry=draw(
+                    st.sampled_from([shop.ALWAYS, shop.ALWAYS, shop.ONCE])
+                    | units.map(lambda gap: Reentry(always=False, gap=gap))
+                ),
+                caps=tuple(draw(st.lists(caps(plans), max_size=2))),
+                quiet=draw(st.none() | st.none() | quiets()),
+                experiment=draw(experiments),
+                needs_city=draw(st.sampled_from([False, False, False, True])),
+                aims=tuple(draw(st.lists(aims(receipts=True), max_size=2))),
+                zone=draw(st.sampled_from(ZONES)),
+                ends_at=draw(st.sampled_from([1 << 60, 1 << 60, 1 << 60, base + 6 * UNIT])),
+            )
+        )
+    names = st.sampled_from(["view", "view", "order", "pay"])
+    seen = draw(
+        st.lists(st.tuples(st.integers(0, 12), names, st.sampled_from(["A", "A", "B"])), min_size=2, max_size=10)
+    )
+    delays = st.sampled_from([0, 0, 0, 0, 2 * UNIT])
+    rows = [
+        (shop.event(base + n * UNIT, name, sku, id=f"e{i}"), draw(delays))
+        for i, (n, name, sku) in enumerate(sorted(seen))
+    ]
+    rows += [(rows[n % len(rows)][0], draw(delays)) for n in draw(st.lists(st.integers(0, 5), max_size=2))]  # S4
+    instants = st.integers(0, 14).map(lambda n: base + n * UNIT)
+    told = [(shop.profile(None, ok=draw(st.sampled_from([True, True, None])), address="here", city="x"), 0)]
+    told += draw(st.lists(st.tuples(updates(instants, users=(shop.USER,)), delays), max_size=4))
+    ended = draw(st.booleans()) if open_ended else True
+    world = World(base, tuple(planned), (0,), 0, ((0, "0", as_read(rows), ended), (1, "0", as_read(told), True)))
+    few = (*FEW, "clicked", "unsubscribed")
+    once = draw(answers(world, open_ended=open_ended, says=few))
+    return draw(answers(once, open_ended=open_ended, says=few, name="1"))
+
+
 @st.composite
 def answers(
-    draw: st.DrawFn, world: World, *, open_ended: bool, most: int = 14, says: tuple[str, ...] = (*FEW, *RECEIPTS)
+    draw: st.DrawFn,
+    world: World,
+    *,
+    open_ended: bool,
+    most: int = 14,
+    says: tuple[str, ...] = (*FEW, *RECEIPTS),
+    name: str = "0",
 ) -> World:
     """The world with receipts of the messages that it would send without them."""
     project = world.project
@@ -652,7 +872,7 @@ def answers(
     rows = draw(st.lists(st.tuples(st.one_of(said, said, said, strange), delays), min_size=most // 4, max_size=most))
     bound = draw(st.sampled_from([0, UNIT]))
     ended = draw(st.booleans()) if open_ended else True
-    log = (len(world.disorder) + 1, "0", as_read(rows), ended)
+    log = (len(world.disorder) + 1, name, as_read(rows), ended)
     return dataclass_replace(world, receipt_disorder=bound, logs=(*world.logs, log))
 
 
@@ -666,7 +886,11 @@ def changing_profiles(draw: st.DrawFn) -> World:
     base = BASES[0]
     instants = st.integers(0, 8).map(lambda n: base + n * UNIT)
     draft = shop.Draft(
-        "hello", audience=draw(cities), channel=draw(st.integers(0, 2)), quiet=draw(st.none() | quiets())
+        "hello",
+        audience=draw(cities),
+        channel=draw(st.integers(0, 2)),
+        quiet=draw(st.none() | quiets()),
+        channel_quiet=draw(st.none() | quiets()),
     )
     seen = tuple(shop.event(base + n * UNIT, "view", id=f"e{n}") for n in range(12))
     delays = st.sampled_from([0, 0, UNIT, 3 * UNIT, 6 * UNIT])
@@ -685,6 +909,8 @@ def many_sends(draw: st.DrawFn) -> World:
             f"plan{i}",
             trigger=EventTrigger(draw(st.sampled_from([0, 0, UNIT]))),
             caps=tuple(draw(st.just([]) | st.lists(caps(plans), max_size=3))),
+            skip=draw(skips(plans)),
+            transactional=draw(st.sampled_from([False, False, False, True])),
             reentry=draw(
                 st.sampled_from([shop.ALWAYS, shop.ONCE]) | units.map(lambda gap: Reentry(always=False, gap=gap))
             ),
@@ -694,7 +920,10 @@ def many_sends(draw: st.DrawFn) -> World:
         for i in range(plans)
     )
     seen = draw(st.lists(st.tuples(st.integers(0, 24), st.sampled_from(["view", "view", "order"])), min_size=3))
-    rows = [shop.event(base + n * UNIT, name, id=f"e{i}") for i, (n, name) in enumerate(sorted(seen))]
+    rows = [
+        shop.event(base + n * UNIT, name, draw(st.sampled_from(SKUS)), draw(st.integers(1, 2)), id=f"e{i}")
+        for i, (n, name) in enumerate(sorted(seen))
+    ]
     return World(base, planned, (0,), 0, ((0, "0", tuple(rows), True),))
 
 
@@ -702,3 +931,53 @@ def as_read(rows: list[tuple[shop.Row, Micros]]) -> tuple[shop.Row, ...]:
     """In the order of time, but for those that come `delay` after their turn."""
     turns = [row.ts if row.ts == BEFORE_ALL else row.ts + delay for row, delay in rows]
     return tuple(rows[i][0] for _, i in sorted((turn, i) for i, turn in enumerate(turns)))
+
+
+@st.composite
+def linked(draw: st.DrawFn, world: World) -> World:
+    """The world, some of whose rows are told of other ids; and links, which say who is who, in disorder and repeated.
+
+    Of each receipt the message is one that is sent without links, or by what they change, none.
+    """
+    names = st.sampled_from([None, None, None, "anon", "anon", "phone", shop.STRANGER])
+
+    def told(source: int, row: shop.Row) -> shop.Row:
+        name = draw(names)
+        return row if name is None or source == len(world.disorder) + 1 else replace(row, user_id=name)
+
+    logs = [(source, name, tuple(told(source, row) for row in rows), end) for source, name, rows, end in world.logs]
+    instants = sorted({row.ts for _, _, rows, _ in world.logs for row in rows if row.ts > BEFORE_ALL})
+    times = st.none() | st.sampled_from(instants) | st.sampled_from(instants) | st.sampled_from(instants)
+    users = st.sampled_from([shop.USER, shop.USER, shop.USER, shop.STRANGER, "phone", "anon"])
+    said = st.builds(shop.link, times, st.sampled_from(["anon", "anon", "phone", shop.STRANGER, shop.USER]), users)
+    delays = st.sampled_from([0, 0, 0, UNIT, 4 * UNIT])
+    links = draw(st.lists(st.tuples(said, delays), min_size=1, max_size=5))
+    log = (len(world.disorder) + 3, "0", as_read(links), all(ended for *_, ended in logs))
+    place = draw(st.integers(0, len(logs)))
+    return dataclass_replace(world, logs=(*logs[:place], log, *logs[place:]), linked=True)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[World, Micros | None]:
+    """Plans with a log, of all kinds; and how far time is moved on when all has been read (S6), where it is."""
+    is_open, beyond = draw(st.booleans()), draw(st.none() | st.integers(0, 100))
+    world: World = draw(
+        st.one_of(
+            *[worlds(open_ended=is_open)] * 5,
+            *[sequence_worlds(open_ended=is_open)] * 6,
+            *[answered_worlds(open_ended=is_open)] * 2,
+            *[many_answers(open_ended=is_open)] * 2,
+            *[journey_worlds(open_ended=is_open)] * 6,
+            *[calendar_worlds(open_ended=is_open)] * 2,
+            counting_worlds(),
+            looking_worlds(),
+            layered_worlds(),
+            changing_profiles(),
+            many_sends(),
+        )
+    )
+    if draw(st.integers(0, 4)) == 0 and any(row.ts > BEFORE_ALL for _, _, rows, _ in world.logs for row in rows):
+        world = draw(linked(world))
+        if draw(st.booleans()) and any(draft.channel in ANSWERING for draft in world.drafts):
+            world = draw(answers(world, open_ended=is_open))
+    return world, None if beyond is None else world.base + beyond * UNIT

@@ -6,8 +6,9 @@ import pytest
 from driver import agreed
 from shop import Aim, CityIs, Draft, On, SameSku, absence, at, crm, event, log, profile, project, span
 
+from flowops.core import matchers
 from flowops.core.effects import Decision
-from flowops.core.time import isoformat
+from flowops.core.time import Zone, isoformat
 
 WITHOUT_ORDER = Draft("reminder", trigger=absence(span("1h")), without=(On("order"),))
 DAY = "2022-04-21"
@@ -30,6 +31,7 @@ def test_a_without_b_fires_at_the_end_of_the_window() -> None:
 
 
 def test_b_inside_the_window_cancels() -> None:
+    """S13."""
     assert fired(seen("10:00"), seen("10:59", "order")) == []
 
 
@@ -39,6 +41,7 @@ def test_b_exactly_at_the_deadline_does_not_cancel() -> None:
 
 
 def test_b_before_a_does_not_cancel() -> None:
+    """S13."""
     assert fired(seen("09:59", "order"), seen("10:00")) == [("11:00", "view 10:00")]
 
 
@@ -72,8 +75,38 @@ def test_an_a_that_is_also_b_ends_the_old_wait_and_starts_a_new() -> None:
     ],
 )
 def test_a_further_a_while_one_is_pending(repeat, expected) -> None:
+    """S13: A repeated is ignored, restarts the wait, or runs its own."""
     draft = Draft("reminder", trigger=absence(span("1h"), repeat), without=(On("order"),))
     assert fired(seen("10:00"), seen("10:20"), seen("10:50"), draft=draft) == expected
+
+
+def test_a_thousand_wait_in_parallel_and_a_further_one_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sequences (S14): each event of a user looks at all that waits."""
+    monkeypatch.setattr(matchers.absence, "UNDER_WAY", 2)
+    monkeypatch.setattr("model.UNDER_WAY", 2)
+    draft = Draft("reminder", trigger=absence(span("1h"), "parallel"), without=(On("order"),))
+    rows = seen("10:00"), seen("10:10"), seen("10:20"), seen("11:00"), seen("11:05")
+    assert fired(*rows, draft=draft) == [
+        ("11:00", "view 10:00"),
+        ("11:10", "view 10:10"),
+        ("12:00", "view 11:00"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("viewed", "fires"),
+    [
+        ("2022-03-26 12:00+01:00", "2022-03-27T11:00:00Z"),  # in Berlin an hour was skipped that night: 13:00
+        ("2022-10-29 12:00+02:00", "2022-10-30T10:00:00Z"),  # and here one came twice: 11:00
+    ],
+)
+def test_a_window_is_elapsed_time_over_a_gap_and_an_overlap(viewed, fires) -> None:
+    """S10: 1 d is 24 h, whatever the clocks on the wall do, in whatever zone the plan is."""
+    draft = Draft("reminder", trigger=absence(span("1d")), without=(On("order"),), zone=Zone("Europe/Berlin"))
+    shop = project(draft)
+    for bought, came in ((at(viewed) + span("1d") - 1, []), (at(viewed) + span("1d"), [fires])):
+        outcome = agreed(shop, log(shop, event(at(viewed), "view", id="v"), event(bought, "order", id="o")))
+        assert [isoformat(one.decided_at) for one in outcome.decisions] == came
 
 
 @pytest.mark.parametrize("repeat", ["ignore", "restart", "parallel"])
@@ -146,6 +179,7 @@ def only(decisions: list[Decision]) -> Decision:
 
 
 def test_a_late_b_cancels_what_is_pending() -> None:
+    """S9."""
     rows = seen("10:00"), seen("10:50", "pay"), seen("10:30", "order")
     assert fired(*rows) == []
 
@@ -163,6 +197,7 @@ def test_a_late_b_of_the_instant_of_a_cancels() -> None:
 
 
 def test_a_late_b_that_comes_after_the_decision_changes_nothing() -> None:
+    """S9."""
     rows = seen("10:00"), seen("11:00", "pay"), seen("10:30", "order")
     assert fired(*rows) == [("11:00", "view 10:00")]
 

@@ -10,9 +10,11 @@ from shop import (
     NEIGHBOUR,
     STRANGER,
     USER,
+    Aim,
     CityIs,
     Daily,
     Draft,
+    On,
     at,
     cap,
     crm,
@@ -28,6 +30,7 @@ from shop import (
     span,
 )
 
+from flowops.core.effects import task_id
 from flowops.core.time import DAY, HOUR, Zone, isoformat
 
 BERLIN, SHANGHAI = Zone("Europe/Berlin"), Zone("Asia/Shanghai")
@@ -263,3 +266,33 @@ def test_waiting_for_a_date_is_nothing_pending() -> None:
     """S6: no trigger is under way."""
     shop = project(BIRTHDAY)
     assert agreed(shop, log(shop, event("2022-04-20 00:00", "pay")), crm(shop, born("1990-05-05"))).pending == []
+
+
+# Tasks
+
+
+class HalfDays:
+    """At 09:00 and at 17:00."""
+
+    def __call__(self, after: int) -> int | None:
+        return min(at for each in (Daily(NINE), Daily(17 * 60)) if (at := each(after)) is not None)
+
+
+def test_a_day_with_several_occurrences_has_a_task_for_each() -> None:
+    """S18a: also of the goals that a delivery of theirs attains."""
+    draft = Draft("news", trigger=scheduled(HalfDays()), several_a_day=True, aims=(Aim(On("order"), span("1h")),))
+    shop = project(draft)
+    told = crm(shop, KNOWN)
+    seen = log(shop, event("2022-04-20 08:00", "view"), event("2022-04-20 17:30", "order"))
+    found = agreed(shop, seen, told, until=at("2022-04-21 10:00"))
+    tasks = [task_id(one.plan, one.day, one.clock) for one in found.decisions]
+    assert tasks == ["news@2022-04-20T09:00", "news@2022-04-20T17:00", "news@2022-04-21T09:00"]
+    assert [task_id(one.plan, one.day, one.clock) for one in found.goals] == ["news@2022-04-20T17:00"]
+
+
+def test_the_time_of_a_task_is_the_plans_also_after_a_delay_and_a_gap() -> None:
+    draft = Draft("news", trigger=scheduled(Daily(2 * 60 + 30, BERLIN), span("1h")), zone=BERLIN, several_a_day=True)
+    shop = project(draft)
+    seen = log(shop, event("2022-03-26 00:00", "view"))
+    found = agreed(shop, seen, crm(shop, KNOWN), until=at("2022-03-27 12:00")).decisions
+    assert [one.clock for one in found] == ["02:30", "03:00"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from driver import agreed
-from shop import Aim, AtLeast, Draft, On, SameSku, absence, at, event, log, project, span
+from shop import USER, Aim, AtLeast, Draft, On, SameSku, absence, at, event, log, project, span
 
 from flowops.core.plan import Experiment
 
@@ -104,6 +106,46 @@ def test_the_held_out_have_windows_and_take_no_credit_away() -> None:
         ("two", "holdout", True),
     ]
     assert found[0].credited
+
+
+TREATED = Experiment("half", 0.5, (), pinned=((USER, "treatment"),))
+
+
+@pytest.mark.parametrize("needs_city", [False, True])
+def test_who_was_not_held_out_is_compared_whatever_became_of_the_message(needs_city) -> None:
+    """S23, intention to treat: from when the arm is drawn; where the message cannot be rendered, nobody gets it."""
+    draft = Draft("hello", experiment=TREATED, needs_city=needs_city, aims=(Aim(On("order"), span("1h")),))
+    shop = project(draft)
+    rows = seen("09:59", "order"), seen("10:00"), seen("10:20", "order"), seen("10:20", "order"), seen("11:00", "order")
+    found = agreed(shop, log(shop, *rows))
+    assert [row.stage for row in found.decisions] == ["content_invalid" if needs_city else "delivered"]
+    assert [(row.arm, row.dispatch_id, row.event_id) for row in found.compared] == [("treatment", None, "order 10:20")]
+    assert [row.event_id for row in found.goals] == ([] if needs_city else ["order 10:20"])
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        Draft("hello", experiment=Experiment("copy", 0.0, (("a", 1.0),))),  # of whom none is held out
+        Draft("hello", experiment=TREATED, ends_at=at(f"{DAY} 10:00")),
+        Draft("hello"),
+    ],
+)
+def test_where_no_arm_was_drawn_nothing_is_compared(draft) -> None:
+    shop = project(replace(draft, aims=(Aim(On("order"), span("1h")),)))
+    assert agreed(shop, log(shop, seen("10:00"), seen("10:20", "order"))).compared == []
+
+
+def test_what_is_compared_takes_no_credit_away() -> None:
+    """S42: only deliveries compete, and what is compared counts as a delivery at its time would."""
+    drafts = [
+        Draft("one", aims=(Aim(On("order"), span("1h"), "last"),)),
+        Draft("two", experiment=TREATED, needs_city=True, aims=(Aim(On("order"), span("1h"), "last"),)),
+    ]
+    shop = project(*drafts)
+    found = agreed(shop, log(shop, seen("10:00"), seen("10:20", "order")))
+    assert [(row.plan, row.credited) for row in found.goals] == [("one", True)]
+    assert [(row.plan, row.credited) for row in found.compared] == [("two", True)]
 
 
 def test_what_was_not_delivered_has_no_window() -> None:

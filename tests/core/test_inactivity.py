@@ -96,3 +96,10 @@ def test_one_who_has_left_the_audience_is_seen_all_the_same() -> None:
     draft = Draft("come-back", On("view"), trigger=inactive(span("1h")), audience=CityIs("x"))
     told = profile(None, city="x"), profile(f"{DAY} 10:10", city="y")
     assert fired(seen("10:00"), seen("10:30"), draft=draft, told=told) == []
+
+
+def test_a_late_event_that_takes_back_what_has_fired_lets_its_own_wait_fall_due_in_time() -> None:
+    """S9: it waits for less than the delay that it ends, and has fired before the user is seen again."""
+    draft = Draft("come-back", On("view"), trigger=inactive(span("1h"), delay=span("2h")))
+    rows = seen("10:00"), seen("11:00", "pay"), seen("10:30"), seen("12:00")
+    assert fired(*rows, draft=draft) == [("11:30", "view 10:30"), ("13:00", "view 12:00")]

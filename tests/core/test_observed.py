@@ -7,12 +7,12 @@ from typing import Any
 
 import driver
 import strategies
-from hypothesis import given
-from hypothesis import strategies as st
 
+import chance as st
+from chance import given
 from flowops.core.admission import reached, standing
-from flowops.core.effects import LOSSES
-from flowops.core.observed import Attained, Began, Changed, Decided, Ended, Fact, Fired, Moved, ObservedShard
+from flowops.core.effects import LEFT_OUT, LOSSES
+from flowops.core.observed import Attained, Began, Changed, Decided, Ended, Fact, Fired, LeftOut, Moved, ObservedShard
 from flowops.core.plan import DateTrigger, Project, ScheduleTrigger
 from flowops.core.state import OPEN, WAIT, Instance
 from flowops.core.time import DAY, HOUR, Zone
@@ -31,7 +31,9 @@ def check(world: strategies.World) -> None:
     driver.same(driver.outcome(watched), driver.outcome(plain))
     facts = [fact for shard in shards.values() for fact in shard.seen]
     decided = [fact.decision for fact in facts if isinstance(fact, Decided) and fact.decision is not None]
-    assert decided == watched.decisions
+    assert decided == [row for row in watched.decisions if row.stage != LEFT_OUT]
+    left_out = [(fact.user_id, fact.at) for fact in facts if isinstance(fact, LeftOut)]
+    assert left_out == [(row.user_id, row.decided_at) for row in watched.decisions if row.stage == LEFT_OUT]
     assert [fact.goal for fact in facts if isinstance(fact, Attained)] == watched.goals
     assert sum(isinstance(fact, Changed) for fact in facts) == len(watched.stages)
     for shard in shards.values():
@@ -93,6 +95,11 @@ def test_with_receipts_too(world: strategies.World) -> None:
     check(world)
 
 
+@given(strategies.journey_worlds(open_ended=True))
+def test_with_journeys_too(world: strategies.World) -> None:
+    check(world)
+
+
 @given(strategies.calendar_worlds(open_ended=True))
 def test_with_schedules_and_dates_too(world: strategies.World) -> None:
     check(world)
@@ -105,11 +112,22 @@ def test_the_checks_are_told_in_the_order_of_the_list() -> None:
 
 @given(
     strategies.caps(2),
-    st.lists(st.tuples(st.integers(0, 60 * DAY), st.integers(0, 1), st.just(0)), max_size=6),
+    st.lists(
+        st.tuples(
+            st.integers(0, 60 * DAY),
+            st.integers(0, 1),
+            st.just(0),
+            st.just(("A", "1")),
+            st.sampled_from(["", "", "a", "b"]),
+        ),
+        max_size=6,
+        unique=True,
+    ),
     st.sampled_from(["UTC", "America/New_York"]),
 )
 def test_what_stands_in_a_caps_window_is_what_the_cap_counts(cap: Any, sends: list[Any], zone: str) -> None:
     """S24."""
-    now = max([at for at, _, _ in sends], default=0) + HOUR
-    found = standing(cap, sorted(sends), Zone(zone), now)
-    assert reached(cap, sorted(sends), Zone(zone), now) == (len(found) >= cap.at_most)
+    now = max([at for at, *_ in sends], default=0) + HOUR
+    values = "A", "1"
+    found = standing(cap, sorted(sends), values, Zone(zone), now)
+    assert reached(cap, sorted(sends), values, Zone(zone), now) == (len(found) >= cap.at_most)

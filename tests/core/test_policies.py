@@ -9,6 +9,7 @@ import pytest
 from driver import Run, agreed
 from shop import (
     ALWAYS,
+    APP,
     ATTRIBUTES,
     NEIGHBOUR,
     ONCE,
@@ -18,6 +19,7 @@ from shop import (
     On,
     absence,
     at,
+    back,
     cap,
     crm,
     event,
@@ -25,13 +27,14 @@ from shop import (
     profile,
     project,
     quiet,
+    receipt,
     span,
 )
 from stages import BERLIN, HELLO, NIGHT, SHANGHAI, only_stages, stages
 
 from flowops.core.admission import arm_of
 from flowops.core.effects import LOSSES
-from flowops.core.plan import Experiment, Reentry
+from flowops.core.plan import AllTrigger, Experiment, Reentry
 from flowops.core.time import HOUR
 
 # Caps (S24)
@@ -151,6 +154,148 @@ def test_what_cannot_be_rendered_gives_back_what_it_reserved() -> None:
     ]
 
 
+def test_a_cap_with_a_key_counts_each_value_on_its_own() -> None:
+    """S24: those of events that do not tell it together."""
+    shop = project(replace(HELLO, caps=(cap(1, rolling=span("24h"), key=0),)))
+    told = [("10:00", "A"), ("11:00", "B"), ("12:00", "A"), ("13:00", None), ("14:00", None)]
+    outcome = agreed(shop, log(shop, *(event(f"2022-04-21 {time}", "view", sku) for time, sku in told)))
+    assert [row.stage for row in outcome.decisions] == [
+        "delivered",
+        "delivered",
+        "frequency_cap",
+        "delivered",
+        "frequency_cap",
+    ]
+
+
+def test_a_cap_reads_its_key_from_the_first_event_that_tells_it() -> None:
+    """S24: of `all`, the first member that has it; and it counts what other plans sent of the same."""
+    each = cap(1, rolling=span("24h"), key=0)
+    both = Draft("both", trigger=AllTrigger(2, HOUR, 0), members=(On("view"), On("order")), caps=(each,))
+    shop = project(both, replace(HELLO, on=On("pay"), caps=(each,)))
+    rows = [
+        event("2022-04-21 10:00", "view", None),
+        event("2022-04-21 10:10", "order", "B"),
+        event("2022-04-21 11:00", "pay", "B"),
+        event("2022-04-21 11:10", "pay", "A"),
+        event("2022-04-21 12:00", "view", "A"),
+        event("2022-04-21 12:10", "order", "C"),
+    ]
+    outcome = agreed(shop, log(shop, *rows))
+    assert [(row.plan, row.stage) for row in outcome.decisions] == [
+        ("both", "delivered"),
+        ("hello", "frequency_cap"),
+        ("hello", "delivered"),
+        ("both", "frequency_cap"),
+    ]
+
+
+def test_a_cap_of_several_names_counts_what_all_of_them_name() -> None:
+    """S24: text messages of the second plan."""
+    texts = cap(1, rolling=span("24h"), plans=[1], channel=1)
+    plans = [replace(HELLO, channel=1, caps=(texts,)), Draft("push", caps=(texts,)), Draft("texts", channel=1)]
+    plans[1], plans[2] = replace(plans[2], caps=(texts,)), replace(plans[1], id="push")
+    told = [profile(None, ok=True, address="here")]
+    assert stages("2022-04-21 10:00", "2022-04-21 11:00", drafts=plans, told=told) == [
+        ("hello", "2022-04-21 10:00", "delivered"),
+        ("texts", "2022-04-21 10:00", "delivered"),
+        ("push", "2022-04-21 10:00", "delivered"),
+        ("hello", "2022-04-21 11:00", "frequency_cap"),
+        ("texts", "2022-04-21 11:00", "frequency_cap"),
+        ("push", "2022-04-21 11:00", "delivered"),
+    ]
+
+
+# Harassment window (S25)
+
+
+def test_a_user_whom_another_plan_reached_is_skipped_until_the_windows_end() -> None:
+    """S25: exactly at its end no more; what the plan itself sent does not matter."""
+    plans = [replace(HELLO, on=On("order")), Draft("calm", skip=(span("3d"), None, None))]
+    shop = project(*plans)
+    views = ["2022-04-20 10:00", "2022-04-21 10:00", "2022-04-22 09:00", "2022-04-25 08:59", "2022-04-25 09:00"]
+    rows = [event(views[0], "view"), event(views[1], "view"), event("2022-04-22 09:00", "order")]
+    outcome = agreed(shop, log(shop, *rows, *(event(at_, "view", id=f"v{at_}") for at_ in views[2:])))
+    assert [(row.plan, row.stage) for row in outcome.decisions] == [
+        ("calm", "delivered"),
+        ("calm", "delivered"),
+        ("hello", "delivered"),
+        ("calm", "harassment_window"),
+        ("calm", "harassment_window"),
+        ("calm", "delivered"),
+    ]
+
+
+def test_a_window_may_ask_for_some_plans_only() -> None:
+    """S25: `by`; a plan that is named beside others never skips for its own sake."""
+    plans = [HELLO, Draft("promo", on=On("order")), Draft("calm", on=On("pay"), skip=(span("3d"), (1, 2), None))]
+    shop = project(*plans)
+    rows = [("10:00", "view"), ("10:01", "pay"), ("10:02", "pay"), ("10:03", "order"), ("10:04", "pay")]
+    outcome = agreed(shop, log(shop, *(event(f"2022-04-21 {time}", name) for time, name in rows)))
+    assert [row.stage for row in outcome.decisions if row.plan == "calm"] == [
+        "delivered",
+        "delivered",
+        "harassment_window",
+    ]
+
+
+def test_one_whom_a_message_did_not_reach_was_not_reached() -> None:
+    """S25, S24: a failure gives it back, from then on; until something is known it may arrive at any moment."""
+    plans = [replace(HELLO, channel=APP, on=On("order")), Draft("calm", skip=(span("3d"), None, None))]
+    shop = project(*plans)
+    orders = log(shop, event("2022-04-21 10:00", "order"), *(event(f"2022-04-21 10:{m}", "view") for m in (10, 40)))
+    (sent, *_) = Run(shop, [orders]).to_the_end().dispatches
+    failed = back(shop, receipt("2022-04-21 10:30", "failed", sent.dispatch_id))
+    outcome = agreed(shop, orders, failed)
+    assert [row.stage for row in outcome.decisions] == ["sent", "harassment_window", "delivered"]
+
+
+def test_the_window_is_asked_after_quiet_and_before_caps() -> None:
+    plan = replace(HELLO, skip=(span("3d"), None, None), caps=(cap(0),))
+    assert only_stages("2022-04-21 10:00", drafts=[Draft("other"), plan]) == ["delivered", "harassment_window"]
+    plan = replace(plan, quiet=quiet("09:00", "11:00", hold=False))
+    assert only_stages("2022-04-21 10:00", drafts=[Draft("other"), plan]) == ["delivered", "quiet_hours"]
+
+
+def test_who_was_skipped_has_entered() -> None:
+    """S21: an entry is a trigger that passed as far as the address."""
+    plan = replace(HELLO, skip=(HOUR, None, None), reentry=ONCE)
+    other = Draft("other", on=On("order"))
+    shop = project(other, plan)
+    rows = [event("2022-04-21 10:00", "order"), event("2022-04-21 10:30", "view"), event("2022-04-21 12:00", "view")]
+    outcome = agreed(shop, log(shop, *rows))
+    assert [row.stage for row in outcome.decisions] == ["delivered", "harassment_window", "reentry"]
+
+
+# What users wait for (S24)
+
+
+def test_what_a_user_waits_for_is_neither_held_nor_counted() -> None:
+    """S24: no caps, no window, no quiet hours of plan or channel; and others neither count nor mind it."""
+    shut = quiet("00:00", "23:59", hold=False)
+    code = Draft(
+        "code",
+        transactional=True,
+        caps=(cap(0),),
+        skip=(span("7d"), None, None),
+        quiet=shut,
+        channel_quiet=shut,
+    )
+    calm = replace(HELLO, caps=(cap(1),), skip=(span("7d"), None, None))
+    assert stages("2022-04-21 10:00", "2022-04-21 11:00", drafts=[code, calm]) == [
+        ("code", "2022-04-21 10:00", "delivered"),
+        ("hello", "2022-04-21 10:00", "delivered"),
+        ("code", "2022-04-21 11:00", "delivered"),
+        ("hello", "2022-04-21 11:00", "frequency_cap"),
+    ]
+
+
+def test_what_a_user_waits_for_needs_consent_all_the_same() -> None:
+    """S24, S27."""
+    code = Draft("code", transactional=True, channel=1)
+    assert only_stages("2022-04-21 10:00", drafts=[code], told=[profile(None, ok=False)]) == ["no_consent"]
+
+
 # Re-entry (S21)
 
 
@@ -174,6 +319,15 @@ def test_reentry_is_per_key() -> None:
     shop = project(replace(HELLO, reentry=ONCE, key=(0,)))
     views = [event(f"2022-04-21 10:0{i}", "view", sku) for i, sku in enumerate("ABA")]
     assert [row.stage for row in agreed(shop, log(shop, *views)).decisions] == ["delivered", "delivered", "reentry"]
+
+
+def test_an_entry_is_forgotten_when_its_gap_is_full() -> None:
+    """What a user does every day with another key must not grow without end."""
+    shop = project(replace(HELLO, reentry=Reentry(always=False, gap=HOUR), key=(0,)))
+    views = [event(at("2022-04-21 10:00") + n * HOUR // 2, "view", f"SKU-{n}") for n in range(20)]
+    engine = Run(shop, [log(shop, *views)]).to_the_end()
+    users = [user for shard in engine.shards.values() for _, user in shard._users.each()]
+    assert [[key for _, key, _, _ in user.entries] for user in users] == [["SKU-18", "SKU-19"]]
 
 
 def test_a_loss_before_a_channel_is_considered_is_no_entry() -> None:
@@ -300,6 +454,7 @@ def test_the_first_check_that_fails_is_the_reason() -> None:
         reentry=ONCE,
         channel=1,
         quiet=quiet("11:00", "12:00", hold=False),
+        skip=(HOUR, None, None),
         caps=(cap(0),),
         experiment=Experiment("all", 1.0, ()),
         needs_city=True,
@@ -309,7 +464,8 @@ def test_the_first_check_that_fails_is_the_reason() -> None:
     reached = []
 
     def lost(told):
-        (stage,) = only_stages("2022-04-21 10:00", drafts=[wrong], told=told, until="2022-04-21 11:00")
+        others = [replace(HELLO, id="other"), wrong]
+        _, stage = only_stages("2022-04-21 10:00", drafts=others, told=told, until="2022-04-21 11:00")
         reached.append(stage)
 
     lost(left)
@@ -321,6 +477,9 @@ def test_the_first_check_that_fails_is_the_reason() -> None:
     told = [profile(None, ok=True, address="here")]
     lost(told)
     wrong = replace(wrong, quiet=None)
+    wrong = replace(wrong, skip=(2 * HOUR, None, None))
+    lost(told)
+    wrong = replace(wrong, skip=None)
     lost(told)
     wrong = replace(wrong, caps=())
     lost(told)
@@ -334,6 +493,7 @@ def test_the_first_check_that_fails_is_the_reason() -> None:
         "no_consent",
         "no_address",
         "quiet_hours",
+        "harassment_window",
         "frequency_cap",
         "holdout",
         "content_invalid",

@@ -161,3 +161,57 @@ def test_the_second_half_past_two_is_not_quiet_if_quiet_ended_at_the_first() -> 
         "delivered",
         "delivered",
     ]
+
+
+# Of a channel
+
+
+def test_both_the_plans_hours_and_the_channels_must_allow() -> None:
+    """S26: held from the one into the other, and decided once, when both are over."""
+    plan = replace(HELLO, quiet=NIGHT, channel_quiet=quiet("07:00", "09:00"))
+    assert stages("2022-04-21 23:00", "2022-04-22 08:59", drafts=[plan], until="2022-04-23 00:00") == [
+        ("hello", "2022-04-21 23:00", "held"),
+        ("hello", "2022-04-22 08:59", "held"),
+        ("hello", "2022-04-22 09:00", "delivered"),
+        ("hello", "2022-04-22 09:00", "delivered"),
+    ]
+
+
+def test_a_plan_without_quiet_hours_has_its_channels() -> None:
+    """S26: `quiet: none` is about the plan's."""
+    plan = replace(HELLO, channel_quiet=replace(NIGHT, hold=False))
+    assert only_stages("2022-04-21 21:59", "2022-04-21 22:00", drafts=[plan]) == ["delivered", "quiet_hours"]
+
+
+def test_quiet_that_drops_drops_what_another_would_hold() -> None:
+    """S26: asked when it is decided, and again when what was held is."""
+    plan = replace(HELLO, quiet=NIGHT, channel_quiet=quiet("07:00", "09:00", hold=False))
+    times = "2022-04-21 23:00", "2022-04-22 07:30"
+    assert stages(*times, drafts=[plan], until="2022-04-23 00:00") == [
+        ("hello", "2022-04-21 23:00", "held"),
+        ("hello", "2022-04-22 07:30", "quiet_hours"),
+        ("hello", "2022-04-22 08:00", "quiet_hours"),
+    ]
+
+
+def test_hours_that_never_meet_lose_the_message() -> None:
+    """S26: lint refuses them; but nothing is held for ever."""
+    plan = replace(
+        HELLO,
+        quiet=quiet("14:00", "16:00", days=[0], outside=True),
+        channel_quiet=quiet("14:00", "16:00", days=[1], outside=True),
+    )
+    assert only_stages("2022-04-18 14:30", drafts=[plan], until="2022-06-01 00:00") == ["quiet_hours"]
+
+
+def test_a_window_of_the_channel_belongs_to_the_day_on_which_it_begins() -> None:
+    """S26: from Saturday 22:00 to Sunday 08:00, where the clocks skip an hour of the night."""
+    plan = replace(HELLO, channel_quiet=quiet("22:00", "08:00", days=[5]), zone=BERLIN)
+    assert stages(
+        "2022-03-26 20:59", "2022-03-26 21:00", "2022-03-27 21:00", drafts=[plan], until="2022-03-28 06:00"
+    ) == [
+        ("hello", "2022-03-26 20:59", "delivered"),
+        ("hello", "2022-03-26 21:00", "held"),
+        ("hello", "2022-03-27 06:00", "delivered"),
+        ("hello", "2022-03-27 21:00", "delivered"),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -28,9 +29,10 @@ from shop import (
     span,
 )
 
-from flowops.core import shard
 from flowops.core.admission import trigger_id
+from flowops.core.plan import Experiment
 from flowops.core.records import shard_of, shard_of_dispatch
+from flowops.core.shard import sending
 from flowops.core.time import isoformat
 
 DAY = "2022-04-21"
@@ -174,7 +176,7 @@ def test_what_failed_and_arrived_all_the_same_counts_again() -> None:
 
 def test_an_older_send_counts_where_a_newer_one_is_given_back(monkeypatch) -> None:
     """S24: so it must not have been forgotten, though it seemed to be one too many."""
-    monkeypatch.setattr(shard, "_SENDS", 0)
+    monkeypatch.setattr(sending, "_SENDS", 0)
     drafts = [Draft("hello", channel=APP), Draft("pay", on=On("pay"), channel=APP, caps=(cap(1),))]
     rows = [seen("10:00"), seen("10:10"), seen("10:30", "pay")]
     found = outcome(rows, [said("10:05", "delivered"), said("10:20", "failed", view="10:10")], *drafts)
@@ -215,6 +217,23 @@ def test_windows_open_once() -> None:
     found = outcome(rows, receipts, channel=HOOK, aims=[ORDERED], told=[profile(None, ok=True)])
     assert stages(found) == [("send_failed", "10:20"), ("delivered", "10:40")]
     assert found.goals == []
+
+
+def test_arms_are_compared_from_the_decision_on_whatever_comes_back() -> None:
+    """S23: also before the delivery, and where the message fails; a goal by a receipt compares nothing."""
+    treated = Experiment("half", 0.5, (), pinned=((USER, "treatment"),))
+    draft = Draft("hello", channel=APP, aims=(ORDERED, CLICKED), experiment=treated)
+    rows = [seen("10:00"), seen("10:10", "order"), seen("10:50", "order"), seen("11:00", "order")]
+    arrived = outcome(rows, [said("10:20", "clicked")], draft)
+    assert [(row.goal, row.event_id) for row in arrived.goals] == [
+        ("goal1", "back/0:0"),
+        *[("goal0", f"order {at}") for at in ("10:50", "11:00")],
+    ]
+    assert [(row.goal, row.event_id) for row in arrived.compared] == [
+        ("goal0", f"order {at}") for at in ("10:10", "10:50")
+    ]
+    failed = outcome(rows, [said("10:20", "failed")], draft)
+    assert (failed.goals, failed.compared) == ([], arrived.compared)
 
 
 def test_a_click_is_a_goal_once() -> None:
@@ -259,6 +278,22 @@ def test_who_unsubscribes_from_a_message_long_forgotten_is_heard_if_named() -> N
     for user, expected in ((None, "sent"), (USER, "no_consent"), (STRANGER, "sent")):
         found = outcome(rows, [receipt(days_later, "unsubscribed", message("10:00"), user)])
         assert decided(found)[1] == expected, user
+
+
+def test_an_unsubscribe_that_may_speak_of_two_channels_withdraws_from_both() -> None:
+    """S27, S32: step `x-late` on `app`, and `x` on `late-app`."""
+    hook, app = CHANNELS[HOOK], CHANNELS[APP]
+    shop = project(Draft("app", channel=HOOK), Draft("late", on=On("pay"), channel=APP))
+    names = {0: ("x-late", replace(hook, name="app")), 1: ("x", replace(app, name="late-app"))}
+    plans = [
+        replace(plan, step=replace(plan.step, name=names[plan.index][0], channel=names[plan.index][1]))
+        for plan in shop.plans
+    ]
+    shop = replace(shop, plans=tuple(plans))
+    told = receipt(f"{DAY} 10:10", "unsubscribed", message("10:00", "forgotten")[:24] + "-x-late-app", USER)
+    rows = [seen("10:30"), seen("10:40", "pay")]
+    found = agreed(shop, log(shop, *rows), crm(shop, profile(None, ok=True)), back(shop, told))
+    assert decided(found) == ["no_consent", "no_consent"]
 
 
 def test_a_dispatch_id_leads_to_the_shard_of_its_user() -> None:

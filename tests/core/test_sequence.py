@@ -275,6 +275,13 @@ def test_when_the_within_of_a_step_that_may_be_left_out_runs_out_it_is_left_out(
     assert fired(plan, v("10:00"), o("10:29"), p("11:00")) == [("11:00", "v 10:00", "o 10:29", "p 11:00")]
 
 
+def test_a_steps_own_time_runs_from_the_last_event_taken_where_the_step_before_may_be_left_out() -> None:
+    """S14: once it has run out the sequence is over, though the step before could still have come."""
+    plan = seq(VIEW, step(ORDER, least=0, most=1), step(PAY, within="30m"))
+    assert fired(plan, v("10:00"), o("10:29"), p("10:58")) == [("10:58", "v 10:00", "o 10:29", "p 10:58")]
+    assert fired(plan, v("10:00"), o("10:30"), p("10:40")) == []
+
+
 def test_all_of_a_steps_times_come_within_its_own_time() -> None:
     plan = seq(VIEW, step(ORDER, least=2, most=2, within="30m"))
     assert fired(plan, v("10:00"), o("10:10"), o("10:29")) == [("10:29", "v 10:00", "o 10:10", "o 10:29")]

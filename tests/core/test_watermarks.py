@@ -93,6 +93,45 @@ def test_disorder_within_the_bound_does_not_matter() -> None:
     assert outcome.pending == []
 
 
+def test_one_user_whose_clock_runs_ahead_makes_the_others_late() -> None:
+    """S6, S9: what they did meanwhile starts nothing, but is landed, and what it cancels is cancelled."""
+    shop = project(REMINDER)
+    ahead = event(f"{DAY} 10:45", "view", id="ahead", user=NEIGHBOUR)  # at 10:10
+    rows = [seen("10:00"), ahead, seen("10:11", "order"), seen("10:12", user=STRANGER)]
+    outcome = agreed(shop, log(shop, *rows), until=at(f"{DAY} 12:00"))
+    assert [(row.user_id, row.evidence) for row in outcome.decisions] == [(NEIGHBOUR, ("ahead",))]
+    assert [(row.event_id, row.watermark - row.ts) for row in outcome.late] == [
+        ("order 10:11", span("34m")),
+        ("view 10:12", span("33m")),
+    ]
+
+
+def test_one_user_whose_clock_runs_ahead_within_the_bound_harms_nobody() -> None:
+    """S6: that is what `out_of_orderness` is for; each is judged by the times of their own events."""
+    shop = project(REMINDER, disorder=[span("35m")])
+    ahead = event(f"{DAY} 10:45", "view", id="ahead", user=NEIGHBOUR)
+    rows = [seen("10:00"), ahead, seen("10:11", "order"), seen("10:12", user=STRANGER)]
+    outcome = agreed(shop, log(shop, *rows), until=at(f"{DAY} 12:00"))
+    assert {row.user_id: row.evidence for row in outcome.decisions} == {
+        NEIGHBOUR: ("ahead",),
+        STRANGER: ("view 10:12",),
+    }
+    assert outcome.late == []
+
+
+def test_one_user_whose_clock_is_behind_is_late_alone() -> None:
+    """S9: a view of theirs starts nothing, an order cancels as of its own time; the others do not notice."""
+    shop = project(REMINDER)
+    viewed, ordered = (seen(f"09:{minute}", name, user=STRANGER) for minute, name in ((10, "view"), (11, "order")))
+    rows = [seen("10:00"), viewed, seen("10:10", user=NEIGHBOUR), ordered, seen("10:20", "pay")]
+    outcome = agreed(shop, log(shop, *rows), until=at(f"{DAY} 12:00"))
+    assert {row.user_id: row.evidence for row in outcome.decisions} == {
+        rows[0].user_id: ("view 10:00",),
+        NEIGHBOUR: ("view 10:10",),
+    }
+    assert [row.event_id for row in outcome.late] == ["view 09:10", "order 09:11"]
+
+
 def test_a_backlog_is_read_before_a_timer_that_it_could_cancel() -> None:
     """S8: after two hours down the order of 10:20 waits in the backlog, and the reminder of 11:00 does not go out."""
     shop = project(REMINDER)

@@ -336,8 +336,8 @@ cases:
 """
     passes(shop, plan, test)
     said = flowops("test", "-v", "--project", shop).stdout
-    assert "not in the audience (did not order): did order: yes" in said
-    assert "did order: unknown, the history does not reach back so far" in said
+    assert "not in the audience (did not order within 30d): did order within 30d: yes" in said
+    assert "did order within 30d: unknown, the history does not reach back so far" in said
 
 
 def test_only_the_plans_that_a_test_names_run(shop: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -657,11 +658,11 @@ def test_what_an_audience_asks_of_the_past(compile_: Compile) -> None:
     )
     first, second = project.plans
     assert first.lookbacks == (
-        core.Lookback(2, 1, None, (0,)),
-        core.Lookback(3, Decimal("9.5"), None, (0,)),
-        core.Lookback(4, 0, 2, (0,)),
+        core.Lookback(2, None, 1, None, (0,)),
+        core.Lookback(3, None, Decimal("9.5"), None, (0,)),
+        core.Lookback(4, 30 * DAY, 0, 2, (0,)),
     )
-    assert second.lookbacks == (core.Lookback(5, 1, None, (0,)),)
+    assert second.lookbacks == (core.Lookback(5, None, 1, None, (0,)),)
     assert first.audience is not None
     tier = project.attributes.index("tier")
     for value, answers, expected in (
@@ -685,3 +686,73 @@ def test_what_an_audience_asks_of_the_past(compile_: Compile) -> None:
 
 def at(year: int, month: int, day: int) -> int:
     return (date(year, month, day) - date(1970, 1, 1)).days * DAY
+
+
+LAYERS = (
+    "channels:\n",
+    (
+        "layers:\n"
+        "  life_cycle:\n    event: order\n    where: amount > 1\n    money: amount\n    within: 365d\n"
+        "    figures: true\n    layers:\n"
+        "      vip: {recency: 30d, money: 500+}\n      new: {recency: 60d, frequency: 1}\n"
+        "      asleep: {recency: 400d}\n      lost: {}\n"
+        "  unused: {event: view, layers: {seen: {recency: 1d}}}\n"
+        "channels:\n"
+    ),
+)
+
+
+def test_layers_are_attributes_that_two_counters_stand_behind(compile_: Compile) -> None:
+    """S12b: of the plan and of every user; what no plan names, and no figure is split by, is not counted."""
+    audience = "audience:\n  where: user.life_cycle in ('new', 'lost')\n"
+    project = compile_(simple("a", audience), simple("b"), project=[LAYERS])
+    place = project.attributes.index("life_cycle")
+    assert "unused" not in project.attributes
+    assert project.figures == place
+    assert project.counters == (
+        None,
+        None,
+        core.Counter("times", 1, 400 * DAY, 2),
+        core.Counter("sum", Decimal(500), 365 * DAY, 0),
+    )
+    times = core.Lookback(2, 30 * DAY, 1, None, (0,))
+    assert project.layerings == (
+        core.Layering(
+            place,
+            (
+                ("vip", (times, core.Lookback(3, 365 * DAY, Decimal(500), None, (0,)))),
+                ("new", (replace(times, within=60 * DAY), core.Lookback(2, 365 * DAY, 1, 1, (0,)))),
+                ("asleep", (replace(times, within=400 * DAY),)),
+                ("lost", ()),
+            ),
+        ),
+    )
+    order = next(table for table in project.events if table.name == "order")
+    counts = [each for each in project.listeners if isinstance(each, core.Count)]
+    assert counts == [
+        core.Count(None, 2, None, None, ()),
+        core.Count(None, 3, None, order.properties.index("amount"), ()),
+    ]
+    assert all(column.name != "life_cycle" for source in project.sources for column in source.columns)
+    known: list[Any] = [None] * len(project.attributes)
+    asked = project.plans[0].audience
+    assert asked is not None
+    for layer, expected in (("new", True), ("vip", False), (None, False)):
+        known[place] = layer
+        assert asked((), (), tuple(known), 0, None) is expected
+
+
+def test_a_project_pays_nothing_for_layers_that_no_plan_names(compile_: Compile) -> None:
+    project = compile_(simple("a"), project=[(LAYERS[0], LAYERS[1].replace("    figures: true\n", ""))])
+    assert (project.layerings, project.figures, project.counters) == ((), None, (None,))
+
+
+def test_a_plans_version_tells_its_layers_apart_and_no_others(compile_: Compile) -> None:
+    audience = "audience: {where: user.life_cycle = 'new'}\n"
+    plain = (LAYERS[0], LAYERS[1].replace("    figures: true\n", ""))
+    other = (LAYERS[0], plain[1].replace("60d", "61d"))
+    with_layers, without = simple("a", audience), simple("b")
+    before = [plan.version for plan in compile_(with_layers, without, project=[plain]).plans]
+    after = [plan.version for plan in compile_(with_layers, without, project=[other]).plans]
+    assert before[0] != after[0]
+    assert before[1] == after[1]

@@ -34,6 +34,8 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "data" / "web-1.jsonl").write_text("", encoding="utf-8")
     (tmp_path / "data" / "orders.csv").write_text("household_id,bought_at,sku,amount\n", encoding="utf-8")
     (tmp_path / "data" / "customers.csv").write_text(CUSTOMERS, encoding="utf-8")
+    (tmp_path / "data" / "contacts.csv").write_text("user_id,employee\n", encoding="utf-8")
+    (tmp_path / "data" / "logins.csv").write_text("cookie,user_id,ts\n", encoding="utf-8")
     (tmp_path / "data" / "vip.csv").write_text("user_id\n", encoding="utf-8")
     (tmp_path / "data" / "receipts.jsonl").write_text("", encoding="utf-8")
     return tmp_path
@@ -45,11 +47,47 @@ def test_the_examples_of_the_page_load(shop: Path) -> None:
         "rules/unfinished-order.yaml",
         "rules/thanks.yaml",
         "rules/cart.yaml",
+        "rules/price-drop.yaml",
+        "rules/back-soon.yaml",
+        "rules/receipt.yaml",
         "rules/templates/thanks.yaml",
+        "rules/nurture.yaml",
+        "rules/price-alert.yaml",
+        "rules/policies/gentle.yaml",
     }
     loaded = load_project(shop)
     assert loaded.findings == [], render(loaded.findings)
     assert loaded.project is not None
+
+
+def test_the_examples_of_caps_compile_to_what_they_say(shop: Path) -> None:
+    """S24, S25: a key concerns plans whose events carry it; a window is about others; who waits is not disturbed."""
+    project = load_project(shop).project
+    assert project is not None
+    plans = {plan.id: plan for plan in project.plans}
+    drop, receipt = plans["price-drop"], plans["receipt"]
+    each, few, over_all = drop.caps
+    assert (each.key, each.plans, each.text) == (0, {drop.index}, "1 per 7d (plan, each sku)")
+    assert (few.plans, few.channel, few.calendar) == ({drop.index}, drop.step.channel.index, "day")
+    assert (over_all.plans, over_all.channel) == (None, None)
+    assert drop.cap_values == (((0, 0),),)
+    window = drop.skip_if_reached
+    assert window is not None
+    assert (window.at_most, window.rolling, window.plans) == (1, 3 * DAY, {plans["unfinished-order"].index})
+    assert (receipt.caps, receipt.quiet, receipt.skip_if_reached, receipt.transactional) == ((), None, None, True)
+
+
+def test_exits_and_labels_compile_to_what_they_say(shop: Path) -> None:
+    """S29, S43: an exit listens before what begins; a label is an attribute of who attains."""
+    project = load_project(shop).project
+    assert project is not None
+    plan = next(plan for plan in project.plans if plan.id == "back-soon")
+    own = [each for each in project.listeners if each.plan == plan.index]
+    exits = [each for each in own if isinstance(each, core.Exit)]
+    assert [(bool(each.where), len(each.key)) for each in exits] == [(False, 1), (True, 1)]
+    assert [type(each) for each in own] == [core.Attain, core.Cancel, core.Exit, core.Exit, core.Start]
+    (goal,) = plan.goals
+    assert next((project.attributes[number], value) for number, value in goal.label) == ("segment:came-back", True)
 
 
 def test_the_example_plan_compiles_to_what_it_says(shop: Path) -> None:

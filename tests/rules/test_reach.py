@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
+from oracle import EVENT, SCOPE, STEPS, USER, Writer, rows_of
 
+from chance import Chance
 from flowops.core.time import Zone
 from flowops.rules.expressions import Scope, check, predicate
 from flowops.rules.nodes import Not
 from flowops.rules.reach import never
-from rules.test_expressions_duckdb import EVENT, SCOPE, STEPS, USER, Writer, rows
 
 NAMES = Scope(
     names={"price": "money", "city": "string", "ok": "boolean", "d": "date", "t": "time"},
@@ -97,9 +97,9 @@ def test_a_branch_that_nothing_takes_is_told_apart() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_what_is_told_to_be_never_true_is_true_of_no_row(seed: int) -> None:
     """On random conditions and rows, and on what contradicts itself by making: the condition and its opposite."""
-    writer = Writer(seed)
+    writer = Writer(Chance(seed))
     layouts: Any = {"event": EVENT, "steps": STEPS, "user": USER}
-    args = [(row["event"], (row["viewed"],), row["user"], row["now"][0], None) for row in rows(random.Random(seed))]
+    args = [(row["event"], (row["viewed"],), row["user"], row["now"][0], None) for row in rows_of(seed)]
     found = 0
     for depth in [1, 1, 2, 2, 3, 4] * 50:
         first, second = (check(writer.condition(depth).ours, SCOPE) for _ in range(2))

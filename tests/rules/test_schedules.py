@@ -139,3 +139,33 @@ def test_each_occurrence_follows_from_any_instant_before_it(kind: dict[str, Any]
         assert following((before + after) // 2) == after
         assert following(after - 1) == after
         assert after - before < 62 * DAY
+
+
+@pytest.mark.parametrize(
+    ("schedule", "several"),
+    [
+        ({"daily": "09:00"}, False),
+        ({"weekly": ["mon", "thu"], "at": "09:00"}, False),
+        ({"monthly": ["1", "last"], "at": "09:00"}, False),
+        ({"once": "2022-05-01 10:00"}, False),
+        ({"cron": "0 9 * * 1-5"}, False),
+        ({"cron": "0 9,17 * * 1-5"}, True),
+        ({"cron": "*/30 9 * * *"}, True),
+        ({"cron": "0 */24 * * *"}, False),
+    ],
+)
+def test_whether_a_day_has_several_is_known_from_the_schedule(schedule: dict[str, Any], several: bool) -> None:
+    """S18a."""
+    assert Schedule(**schedule).several_a_day is several
+
+
+@given(st.sampled_from(KINDS), st.sampled_from([BERLIN, "Asia/Kathmandu", "America/New_York"]))
+def test_a_day_that_is_said_to_have_one_occurrence_never_has_two(schedule: dict[str, Any], name: str) -> None:
+    zone, read = Zone(name), Schedule(**schedule)
+    following = occurrences(read, zone)
+    found: list[int] = []
+    now: int | None = at("2022-03-10T00:00Z")
+    while (now := following(now)) is not None and now < at("2022-04-10T00:00Z"):
+        found.append(now)
+    named = [(zone.day(each), zone.clock(each) if read.several_a_day else None) for each in found]
+    assert len(set(named)) == len(named) > 0

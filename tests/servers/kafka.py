@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # where it is typed; `admin` only passes it on
 
@@ -56,6 +56,10 @@ class Broker(Server):
     def admin(self) -> AdminClient:
         """A new client for all that `create_topic` does not do."""
         return AdminClient(self.client_config | {"log_level": 0})
+
+    def producer(self, options: Mapping[str, str | int | float | bool] | None = None) -> Producer:
+        """A new producer; what it has to send again is not overtaken, since tests rest on the order."""
+        return Producer(self.client_config | {"enable.idempotence": True, "log_level": 0} | dict(options or {}))
 
     def create_topic(self, name: str, *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         """Make a topic, wait until clients can use it, and return its name. `config` are the topic's settings.

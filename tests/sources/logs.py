@@ -8,7 +8,6 @@ import json
 import time
 from pathlib import Path
 
-from confluent_kafka import Producer
 from kit import as_tuple, source
 
 from flowops.settings.secrets import parse_filled
@@ -42,7 +41,7 @@ class KafkaLog:
     def __init__(self, broker, partitions: int = 1, config=None) -> None:
         self.broker = broker
         self.topic = broker.create_topic(fresh(), partitions=partitions, config=config)
-        self.producer = Producer({**broker.client_config, "linger.ms": 0, "log_level": 0})
+        self.producer = broker.producer({"linger.ms": 0})
 
     def append(self, *values: bytes | None, partition: int = 0, keys=None, ms: int = 0) -> None:
         for value, key in zip(values, keys or [None] * len(values), strict=True):

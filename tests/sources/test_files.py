@@ -184,10 +184,10 @@ def test_a_damaged_compressed_file_is_a_dead_letter(tmp_path, suffix):
 
 
 def test_the_documentation_lists_every_reason_and_suffix():
-    """docs/sources.md: the closed set of reasons, in the order of the code."""
+    """docs/sources.md: the closed set of reasons, in the order of the code, and the one of links (S2a)."""
     text = (Path(__file__).parents[2] / "docs/sources.md").read_text()
     section = text.split("## Dead letters")[1].split("## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(get_args(Reason))
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [*get_args(Reason), "circle"]
     table = text.split("| suffix |")[1].split("\n\n")[0]
     assert set(re.findall(r"`(\.\w+)`", table)) == {*SUFFIXES, *COMPRESSIONS}
 

@@ -8,16 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 from kit import source
 from logs import COLUMNS, WHERE, KafkaLog, Reading, fresh, view
 
 from flowops.core.intake import Intake
 from flowops.core.records import SHARDS
-from flowops.errors import ConfigError, InputError
+from flowops.errors import ConfigError, InputError, RunError
 from flowops.settings.secrets import parse_filled
-from flowops.sources import KafkaSettings, connect
+from flowops.sources import KafkaSettings, connect, kafka_client
 from servers.kafka import Broker
 from servers.skip import running
 
@@ -45,7 +45,7 @@ def opened():
 
 def test_offsets_are_positions_and_may_have_gaps(log, opened):
     """What a transaction took back does not count; its markers are offsets without a record, also the last."""
-    producer = Producer({**log.broker.client_config, "transactional.id": fresh(), "log_level": 0})
+    producer = log.broker.producer({"transactional.id": fresh()})
     producer.init_transactions(30)
     for numbers, keep in (((0, 1), True), ((2, 3), False), ((4,), True)):
         producer.begin_transaction()
@@ -67,7 +67,7 @@ def test_offsets_are_positions_and_may_have_gaps(log, opened):
 
 def test_an_open_transaction_is_not_read_past(log, opened):
     """Its records come when it is committed, none of those behind it before."""
-    producer = Producer({**log.broker.client_config, "transactional.id": fresh(), "log_level": 0})
+    producer = log.broker.producer({"transactional.id": fresh()})
     producer.init_transactions(30)
     producer.begin_transaction()
     producer.produce(log.topic, value=view(0), partition=0)
@@ -138,7 +138,7 @@ def test_a_time_too_far_ahead_of_the_broker_is_a_dead_letter(log, opened):
 def test_a_record_over_a_mebibyte_is_a_dead_letter(kafka_broker, opened):
     """S3: one of exactly so many bytes is read."""
     log = KafkaLog(kafka_broker, config={"max.message.bytes": "4000000"})
-    log.producer = Producer({**kafka_broker.client_config, "message.max.bytes": 4_000_000})
+    log.producer = kafka_broker.producer({"message.max.bytes": 4_000_000})
     whole = view(0, extra="")
     exact = view(0, extra="x" * ((1 << 20) - len(whole)))
     log.append(exact, exact.replace(b"xx", b"xxx", 1), view(2))
@@ -148,8 +148,9 @@ def test_a_record_over_a_mebibyte_is_a_dead_letter(kafka_broker, opened):
     assert len(reading.dead[0].sample) == 200
 
 
-def test_partitions_that_wait_are_paused_and_lose_nothing(kafka_broker, opened):
+def test_partitions_that_wait_are_paused_and_lose_nothing(kafka_broker, opened, monkeypatch):
     """Of unequal length, one read long before the others: each record comes once, and what is read ahead is bounded."""
+    monkeypatch.setattr(kafka_client, "_ROOM", 0)  # so each has the least
     log = KafkaLog(kafka_broker, partitions=3)
     counts = (90_000, 50, 45_000)
     for number, count in enumerate(counts):
@@ -159,12 +160,22 @@ def test_partitions_that_wait_are_paused_and_lose_nothing(kafka_broker, opened):
     for reading in readings:
         reading.read(1)
     readings[1].until(lambda: len(readings[1].rows) == 50)
-    readings[2].until(lambda: len(readings[2].rows) >= 10_000)
+    readings[2].until(lambda: len(readings[2].rows) == 45_000, seconds=60)
     inboxes = [reading.partition._inbox for reading in readings]
-    assert all(inbox._held < 31_000 for inbox in inboxes)
+    readings[1].until(lambda: inboxes[0].paused, seconds=60)  # one at its end still takes in what comes for the others
+    assert all(inbox._bytes < kafka_client._LEAST_ROOM + 10_000 * 600 for inbox in inboxes)
     for reading, count in zip(readings, counts, strict=True):
         reading.until(lambda reading=reading, count=count: len(reading.rows) >= count, seconds=60)
         assert reading.positions == list(range(count))
+
+
+def test_where_an_offset_has_gone_a_topic_that_was_made_anew_is_told_as_such(log, opened):
+    """The broker may refuse the old offset before the id has been asked for again."""
+    log.append(view(0))
+    reading = opened(log, (99,))
+    reading.partition._client.topic_id = "the-one-that-was-read"
+    with pytest.raises(InputError, match=r"is not the one that was read(.|\n)*--fresh"):
+        reading.rows_until(1)
 
 
 def test_a_position_that_retention_has_passed_is_an_error_and_no_jump(log, opened):
@@ -184,7 +195,7 @@ def test_a_bounded_partition_ends_where_it_ended_when_the_run_began(kafka_broker
     """Also an empty one, one whose end is a transaction's marker, and one that has grown since."""
     log = KafkaLog(kafka_broker, partitions=3)
     log.append(*map(view, range(5)))
-    producer = Producer({**kafka_broker.client_config, "transactional.id": fresh(), "log_level": 0})
+    producer = kafka_broker.producer({"transactional.id": fresh()})
     producer.init_transactions(30)
     producer.begin_transaction()
     producer.produce(log.topic, value=view(0), partition=1)
@@ -292,3 +303,23 @@ def test_secrets_are_read_when_the_connection_is_made_and_never_said(monkeypatch
         monkeypatch.setenv("SHOP_PASSWORD", "hunter2")
         assert list(connect(Path(), WHERE, settings, follow=True).partitions()) == ["web[0]"]
         assert "hunter2" not in repr(settings) + settings.model_dump_json()
+
+
+def test_whatever_befalls_the_thread_that_asks_is_told(log, opened, monkeypatch):
+    """A thread that ended in silence would let time stand still for ever."""
+    reading = opened(log)
+
+    def broken(*_):
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr(kafka_client.TopicClient, "_ask_ends", broken)
+    with pytest.raises(RunError, match="RuntimeError: what nobody thought of"):
+        reading.until(lambda: False, seconds=10)
+
+
+def test_an_option_that_is_refused_shows_no_secret(monkeypatch):
+    """A password in the wrong place is still one."""
+    monkeypatch.setenv("KAFKA_PASSWORD", "hunter2-of-kafka")
+    options = {"sasl.mechanisms": parse_filled("${KAFKA_PASSWORD}"), "security.protocol": parse_filled("SASL_SSL")}
+    said = refused(KafkaSettings(topic="web", brokers=["127.0.0.1:1"], options=options))
+    assert "Unsupported SASL mechanism: ***" in said

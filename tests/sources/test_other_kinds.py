@@ -5,11 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from kit import csv_text, json_lines, read_all, source
+from kit import as_tuple, csv_text, json_lines, read_all, source
 
 from flowops.core.plan import TimeField
 from flowops.core.receipts import RECEIPTS
 from flowops.core.records import BEFORE_ALL
+from flowops.sources.decode import decoder
 
 FORMATS = ["jsonl", "csv", "parquet"]
 RECEIPT = {
@@ -103,6 +104,73 @@ def test_a_list_of_users_is_a_segment(tmp_path, suffix) -> None:
     rows, dead = read_all(tmp_path, members, written(tmp_path, suffix, [{"user_id": "u1"}, {"user_id": "u2"}]))
     assert dead == []
     assert rows == [("u1", "vip", None, BEFORE_ALL, None), ("u2", "vip", None, BEFORE_ALL, None)]
+
+
+CONTACTS = {
+    **SEGMENT,
+    "name": "contacts",
+    "event_path": ("employee",),
+    "time": TimeField(None, None, None),
+    "around": ("contacts of ", "!"),
+}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_segment_may_be_named_by_a_column(tmp_path, suffix) -> None:
+    """S2: whoever is a contact of several is in a segment of each."""
+    records = [{"employee": who, "user_id": user} for who, user in (("alice", "u1"), ("bob", "u1"), (None, "u2"))]
+    rows, dead = read_all(tmp_path, source(**CONTACTS), written(tmp_path, suffix, records))
+    assert rows == [
+        ("u1", "contacts of alice!", None, BEFORE_ALL, None),
+        ("u1", "contacts of bob!", None, BEFORE_ALL, None),
+        None,
+    ]
+    assert [letter.reason for letter in dead] == ["missing_field"]
+
+
+def test_the_column_of_a_segment_may_hold_numbers_and_lie_deep(tmp_path) -> None:
+    """However a value is written, and whatever of the ways to decode it goes."""
+    deep = source(**{**CONTACTS, "event_path": ("by", "id")})
+    for ids in ([7] * 200, ["7"] * 200, [7, "7"] * 100):
+        records = [{"by": {"id": one}, "user_id": "u1"} for one in ids]
+        rows, dead = read_all(tmp_path, deep, written(tmp_path, "jsonl", records))
+        assert (set(rows), dead) == ({("u1", "contacts of 7!", None, BEFORE_ALL, None)}, [])
+
+
+IDENTITY = {"name": "ids", "kind": "identities", "event_path": ("cookie",), "properties_path": None}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_link_has_an_identity_and_a_user(tmp_path, suffix) -> None:
+    """S2a."""
+    records = [
+        {"cookie": "anon", "user_id": "u1", "ts": 1},
+        {"cookie": None, "user_id": "u1", "ts": 2},
+        {"cookie": "anon", "user_id": None, "ts": 3},
+    ]
+    rows, dead = read_all(tmp_path, source(**IDENTITY), written(tmp_path, suffix, records))
+    assert rows == [("u1", "anon", None, 1), None, None]
+    assert [(letter.reason, letter.detail.split(":")[0]) for letter in dead] == [
+        ("missing_field", "`identity` (`cookie`)"),
+        ("missing_field", "`user_id`"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "row"),
+    [
+        (source(**IDENTITY), ("u1", "anon", None, 1)),
+        (source(**{**CONTACTS, "event_path": ("cookie",)}), ("u1", "contacts of anon!", None, BEFORE_ALL, None)),
+    ],
+)
+def test_topics_and_streams_carry_them_too(given, row) -> None:
+    """As Kafka's records are decoded, all at once or each alone, and the fields of Redis's entries."""
+    line, made = b'{"cookie": "anon", "user_id": "u1", "ts": 1}', decoder(given)
+    unit = made.unit
+    assert [as_tuple(one, given, unit) for one in made.block([line, line])] == [row, row]
+    assert as_tuple(made.line(line), given) == row
+    assert as_tuple(made.lines([line])[0][0], given) == row
+    assert as_tuple(made.cells({"cookie": "anon", "user_id": "u1", "ts": "1"}), given) == row
 
 
 def test_receipts_may_be_nested(tmp_path) -> None:

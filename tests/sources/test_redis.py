@@ -10,6 +10,8 @@ import msgspec
 import pytest
 from kit import source
 from logs import COLUMNS, WHERE, Reading, StreamLog, view
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from flowops.core.plan import TimeField
 from flowops.errors import ConfigError, InputError, RunError
@@ -215,6 +217,87 @@ def test_a_bounded_run_looks_at_a_set_once(redis_server, unique_name, opened):
         assert not reading.partition.ended()
         assert epoch(reading) == [("u1", "enter")]
         assert reading.partition.ended()
+
+
+def test_a_set_that_is_empty_once_makes_nobody_leave(redis_server, unique_name, opened, caplog):
+    """Who fills a set anew removes it first. One that stays empty is empty, and the operator is told how many left."""
+    with redis_server.client() as client:
+        client.sadd(unique_name, *(f"u{number}" for number in range(12)))
+        reading = opened(members(redis_server, unique_name), where=MEMBERS)
+        wait_for_look(reading, 12)
+        assert len(epoch(reading)) == 12
+        client.delete(unique_name)
+        wait_for_word(caplog, "a set is empty; looked at once more before all leave")
+        assert epoch(reading) == []
+        wait_for_look(reading, 0)
+        assert epoch(reading) == [(user, "leave") for user in sorted(f"u{number}" for number in range(12))]
+    (told,) = [record.fields for record in caplog.records if record.message == "most members of a set left at once"]
+    assert (told["members_before"], told["left"]) == (12, 12)
+
+
+def test_a_set_that_a_server_lost_makes_nobody_leave(opened, unique_name, caplog):
+    """A server without persistence comes back empty: time stands still until the members are back."""
+    with running(RedisServer()) as server:
+        with server.client() as client:
+            client.sadd(unique_name, "u1", "u2")
+        reading = opened(members(server, unique_name), where=MEMBERS)
+        wait_for_look(reading, 2)
+        assert len(epoch(reading)) == 2
+        server.kill()
+        server.start()
+        wait_for_word(caplog, "source waits for Redis", "had 2 members, and is empty since Redis was started anew")
+        assert not reading.partition.is_reachable()
+        time.sleep(2.5)  # two looks and more
+        assert epoch(reading) == []
+        with server.client() as client:
+            client.sadd(unique_name, "u1", "u2", "u3")
+        wait_for_look(reading, 3)
+        assert epoch(reading) == [("u3", "enter")]
+
+
+def test_a_set_is_scanned_over_one_connection(opened, unique_name, monkeypatch):
+    """Where a scan has come to means nothing to a server that was started anew: members would be missed, and leave."""
+    with running(RedisServer(appendonly=True)) as server:
+        with server.client() as client:
+            client.sadd(unique_name, *(f"u{number}" for number in range(20_000)))
+        reading = opened(members(server, unique_name), where=MEMBERS)
+        scan = Redis.sscan_iter
+
+        def broken(*arguments, **more):
+            for number, member in enumerate(scan(*arguments, **more)):
+                if number == 5000:
+                    server.kill()
+                    server.start()
+                yield member
+
+        monkeypatch.setattr(Redis, "sscan_iter", broken)
+        with pytest.raises(RedisConnectionError):
+            reading.partition._reader._ask()
+        monkeypatch.undo()
+        reading.partition._reader._ask()
+        assert len(reading.partition._reader.seen[1]) == 20_000
+
+
+def wait_for_word(caplog, event: str, reason: str = "") -> None:
+    end = time.monotonic() + 20
+    while not any(
+        record.message == event and reason in str(getattr(record, "fields", {}).get("reason", ""))
+        for record in caplog.records
+    ):
+        assert time.monotonic() < end, caplog.text
+        time.sleep(0.02)
+
+
+def test_whatever_befalls_the_thread_that_asks_is_told(redis_server, unique_name, opened, monkeypatch):
+    """A thread that ended in silence would let time stand still for ever."""
+    reading = opened(members(redis_server, unique_name), where=MEMBERS)
+
+    def broken(_):
+        raise ValueError("what nobody thought of")
+
+    monkeypatch.setattr(type(reading.partition._reader), "_ask", broken)
+    with pytest.raises(RunError, match="ValueError: what nobody thought of"):
+        reading.until(lambda: False, seconds=10)
 
 
 # What is refused when a run begins

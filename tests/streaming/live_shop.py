@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
 from project import FLOWOPS, started, wait_for, write_project
 
 from servers.kafka import Broker
@@ -44,7 +43,7 @@ class Shop:
         options = "{topic.metadata.refresh.interval.ms: 500}"
         source = f"kafka: {{topic: {topic}, brokers: ['{broker.bootstrap}'], options: {options}}}"
         self.folder = write_project(folder, {"unpaid": PLAN}, with_source(source))
-        self.producer = Producer({**broker.client_config, "linger.ms": 0, "log_level": 0})
+        self.producer = broker.producer({"linger.ms": 0})
         self.sent = 0
 
     def send(self, user: str, event: str, at: int, partition: int = 0) -> None:

@@ -198,13 +198,18 @@ def started(
         process.communicate()
 
 
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str] | None = None, seconds: float = 60) -> bool:
-    """Wait until `what` holds; False if the process ended first. Fails when it takes too long."""
+def wait_for(
+    what: Callable[[], bool],
+    process: subprocess.Popen[str] | None = None,
+    seconds: float = 60,
+    said: Callable[[], object] = str,
+) -> bool:
+    """Wait until `what` holds; False if the process ended first. Fails when it takes too long, with what was `said`."""
     end = time.monotonic() + seconds
     while not what():
         if process is not None and process.poll() is not None:
             return False
-        assert time.monotonic() < end, "it did not come in time"
+        assert time.monotonic() < end, f"it did not come in time\n{said()}"
         time.sleep(0.01)
     return True
 

@@ -16,7 +16,6 @@ from random import Random
 from zlib import crc32
 
 import pytest
-from confluent_kafka import Producer
 from project import FLOWOPS, replay, rows_of, started, wait_for, workers_of, write_project
 
 from channels.receivers import KafkaReceiver, RedisReceiver
@@ -73,8 +72,7 @@ class Feed(threading.Thread):
 
     def __init__(self, broker: Broker, topic: str, events: Iterable[tuple[bytes, bytes]]) -> None:
         super().__init__()
-        options = {"enable.idempotence": True, "linger.ms": 20, "message.timeout.ms": 600_000, "log_level": 0}
-        self._producer = Producer(broker.client_config | options)
+        self._producer = broker.producer({"linger.ms": 20, "message.timeout.ms": 600_000})
         self._topic = topic
         self._events = events
         self.left = -1

@@ -17,7 +17,6 @@ from typing import Any
 
 import duckdb
 import pytest
-from confluent_kafka import Producer
 from live_shop import PLAN, Shop, now, stop
 from project import has_read, outcomes, refused, rows_of, wait_for
 
@@ -25,11 +24,11 @@ from channels.desk import PLAN as AT_ONCE
 from channels.desk import command, write_channel
 from channels.endpoint import Endpoint, Reply
 from channels.receivers import KafkaReceiver, RedisReceiver
-from flowops.channels.base import ACCEPTED
+from flowops.channels.base import ACCEPTED, WRITERS
 from flowops.errors import StateError
 from flowops.streaming.inputs import Inputs
 from flowops.streaming.job import load_job
-from flowops.streaming.journal import Journal, with_journal
+from flowops.streaming.journal import NAME, Journal, Journals, segments, with_journal
 from flowops.streaming.readers import Readers
 from flowops.streaming.statefolder import StateFolder
 from servers.kafka import Broker
@@ -217,16 +216,19 @@ def test_a_journal_that_is_damaged_where_it_was_not_read_yet_is_refused(tmp_path
     state = StateFolder(tmp_path / ".flowops")
     state.path.mkdir()
     state.begin_pace(writers=False)
-    project = with_journal(job.project, state.journal)
-    journal = Journal(state.journal, 2, 0)
-    journal.append([(command(number), ACCEPTED) for number in range(3)], now() * 1000)
-    journal.close()
-    path = state.journal / "writer-2.jsonl"
+    project = with_journal(job.project)
+    for writer in range(WRITERS):
+        journal = Journal(state.journal, writer, 0)
+        journal.append([(command(number), ACCEPTED) for number in range(3)], now() * 1000)
+        journal.close()
+    [(_, path)] = segments(state.journal, 2)
     first, *others = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([first, garbled(others[0]), *others[1:]]))
-    source = Readers(Inputs(project, tmp_path, {}, follow=True), state, lambda: False)
+    journals = Journals(state.journal, project.sources[-1])
+    inputs = Inputs(project, tmp_path, {}, follow=True, own={NAME: journals})
+    source = Readers(inputs, state, lambda: False)
     readers = [source.build_part("", name, None) for name in source.list_parts()]
-    with pytest.raises(StateError, match=r"journal/writer-2\.jsonl is damaged in line 2 \(.*put it back"):
+    with pytest.raises(StateError, match=r"/writer-2-0{16}\.jsonl is damaged in line 2 from byte 0 on .*put it back"):
         drive(readers)
     for reader in readers:
         reader.close()
@@ -249,7 +251,7 @@ def delete(shop: Shop) -> None:
 
 def make_anew(shop: Shop, records: int) -> None:
     shop.broker.create_topic(shop.topic, partitions=1)
-    shop.producer = Producer({**shop.broker.client_config, "log_level": 0})  # the other one knows the old topic
+    shop.producer = shop.broker.producer()  # the other one knows the old topic
     for number in range(records):
         shop.send(f"v{number}", "product_view", now())
 
@@ -331,10 +333,12 @@ def test_while_the_broker_is_gone_nothing_is_lost_in_or_out(tmp_path: Path) -> N
             assert wait_for(lambda: "source waits for Kafka" in said(), process), said()
             time.sleep(GONE)
             broker.start()
-            shop.producer = Producer({**broker.client_config, "log_level": 0})
+            shop.producer = broker.producer()
+            shop.send("nobody", "order", now())  # the producer connects; what it had stamped before would be late (S6)
             for number in range(80, 120):
                 shop.send(f"u{number}", "product_view", now(), number % 2)
-            assert wait_for(lambda: len(receiver.arrived()) >= 120, process, seconds=120), said()
+            came = wait_for(lambda: len(receiver.arrived()) >= 120, process, 120, lambda: (receiver.arrived(), said()))
+            assert came, said()
             time.sleep(1)
             end(process, said)
         assert Counter(each.user_id for each in receiver.arrived()) == Counter(f"u{number}" for number in range(120))

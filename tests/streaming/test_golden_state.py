@@ -1,4 +1,4 @@
-"""A shard's log that version 5 of the state format wrote: later versions read it, or raise the format's number.
+"""A shard's log that version 9 of the state format wrote: later versions read it, or raise the format's number.
 
 `python tests/streaming/test_golden_state.py` writes the log anew. That is right only together with a new number.
 """
@@ -18,7 +18,9 @@ from flowops.core.records import ENDED, Batch
 from flowops.core.shard import Shard
 from flowops.core.state import (
     DELAY,
+    FALLBACK,
     HELD,
+    JOURNEY,
     OPEN,
     WAIT,
     Frame,
@@ -36,7 +38,7 @@ from flowops.streaming.statelog import StateLog
 
 GOLDEN = Path(__file__).parent / "golden" / "07-3.log"
 SHARD, GENERATION = 7, 3
-LENGTH = 1193
+LENGTH = 1584
 
 FLOWOPS = """\
 flowops: 1
@@ -86,18 +88,20 @@ WAITING = User(
         Instance(WAIT, 0, T - 10 * MINUTE, T + 50 * MINUTE, T + 50 * MINUTE, 0, "A", ("e1",), (("A",),)),
         Instance(HELD, 0, T - 720 * MINUTE, T + 1320 * MINUTE, T - 660 * MINUTE, 1, "B", ("e0", "é0"), (("B",),)),
     ),
-    sends=((T - 7 * MINUTE, 0, 0),),
+    sends=((T - 7 * MINUTE, 0, 0, (), ""), (T - 6 * MINUTE, 1, 1, ("A", None), "07-1")),
     withdrawn=((1, T - 3 * MINUTE),),
 )
 DELAYED = User(
     armed=T + 5 * MINUTE,
     instances=(Instance(DELAY, 1, T - 5 * MINUTE, T + 5 * MINUTE, T - 5 * MINUTE, 0, None, ("e2",), (("C",),)),),
-    entries=((1, None, T - 8 * 1440 * MINUTE),),
+    entries=((1, None, T - 8 * 1440 * MINUTE, ""),),
     sent=(
         Sent(
             plan=1,
+            message=0,
             trigger_id="07" + "a" * 22,
             day=19103,
+            clock="09:00",
             variant=None,
             steps=(("C",),),
             decided_at=T - 20 * MINUTE,
@@ -124,13 +128,38 @@ BUYING = User(
             ("e5", "e6"),
             (("A",), (None,)),
             ([[0, 1, T, T, T], [1, 2, T + 1, T + 2, T + 2]], [1, 2]),
+            "a1",
         ),
     ),
     windows=(
-        Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t1", False, "a", (("A",),), ["e3", "e4"]),
-        Window(0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "t2", True, None, (), []),
+        Window(
+            0, 0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, None, "t1", False, False, "a", (("A",),), ["e3", "e4"]
+        ),
+        Window(0, 0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, None, "t3", True, False, "a", (("A",),), []),
+        Window(0, 0, 0, T - 30 * MINUTE, T + 30 * MINUTE, 19103, "09:00", "t2", True, True, None, (), []),
     ),
     tallies={"2": Tally(2, False, "12.5", [(T - 20 * MINUTE, "e3", "10"), (T - 10 * MINUTE, "e4", "2.5")])},
+)
+
+ON_THE_WAY = User(
+    armed=T + 30 * MINUTE,
+    instances=(
+        Instance(
+            FALLBACK, 3, T, T + 30 * MINUTE, T, 0, None, ("e7", "e8"), (("D",),), ("07" + "b" * 22, 0, T + 99 * MINUTE)
+        ),
+        Instance(
+            JOURNEY,
+            3,
+            T,
+            T + 1440 * MINUTE,
+            T,
+            0,
+            None,
+            ("e7", "e8"),
+            (("D",),),
+            ("07" + "b" * 22, True, 1, T, 0, False, True, [1, 0, 0]),
+        ),
+    ),
 )
 
 ZEAL = """\
@@ -140,7 +169,16 @@ trigger: {event: order, sum: amount, reaches: 12, within: 1h}
 send: {channel: push, content: {title: T, body: Zeal}}
 """
 
-PLANS = {"reminder": REMINDER, "thanks": THANKS, "zeal": ZEAL}
+NURTURE = """\
+plan: zeal-way
+name: Leads on
+trigger: {event: order, times: 2, within: 1h}
+send:
+  - {step: opener, first: [app, push], content: {app: {title: T, body: A}, push: {title: T, body: B}}}
+  - {after: 1d, when: not opener.clicked, channel: app, content: {title: T, body: C}}
+"""
+
+PLANS = {"reminder": REMINDER, "thanks": THANKS, "zeal": ZEAL, "zeal-way": NURTURE}
 
 
 def as_bytes(user: User) -> bytes:
@@ -149,32 +187,34 @@ def as_bytes(user: User) -> bytes:
 
 FRAMES = [
     Frame(
-        6,
+        9,
         SHARD,
         {0: (T - MINUTE, T - MINUTE), 1: (ENDED, T)},
         [],
         {
             "waiting": as_bytes(WAITING),
-            "gone": as_bytes(User(armed=NEVER, sends=[(T, 1, 0)])),
+            "gone": as_bytes(User(armed=NEVER, sends=((T, 1, 0, (), ""),))),
             "delayed": as_bytes(BUYING),
         },
         {0: T - 60 * MINUTE},
         T - 60 * MINUTE,
         T - MINUTE,
+        {"anon": ("waiting", T - 5 * MINUTE)},
     ),
     Frame(
-        6,
+        9,
         SHARD,
         {0: (T, T + 4 * SECOND), 1: (ENDED, T)},
         [
             (T + 3 * SECOND, (1 << 40) + 17, "buying", T + 3 * SECOND, "e9", (9.5, "A"), (0,)),
             (T + 4 * SECOND, 18, "waiting", T + 4 * SECOND, "p1", ((0, None), (1, False)), (-1,)),
-            (T + 5 * SECOND, 19, "", T + 5 * SECOND, "r1", ("07" + "a" * 22 + "-1-app", "clicked", None), (-2,)),
+            (T + 5 * SECOND, 19, "", T + 5 * SECOND, "r1", ("07" + "a" * 22 + "-1-app", "clicked", None, "a1"), (-2,)),
         ],
-        {"gone": None, "delayed": as_bytes(DELAYED), "buying": as_bytes(BUYING)},
+        {"gone": None, "delayed": as_bytes(DELAYED), "buying": as_bytes(BUYING), "on the way": as_bytes(ON_THE_WAY)},
         {0: T - 60 * MINUTE, 1: T - 30 * MINUTE},
         T - 60 * MINUTE,
         T,
+        {"a1": ("buying", T)},
     ),
 ]
 
@@ -202,11 +242,17 @@ def log(tmp_path: Path) -> Iterator[StateLog]:
 
 def test_the_golden_log_is_read_as_it_was_written(log: StateLog) -> None:
     """Every field of every kind of state, by value."""
-    assert state.FORMAT == 6, "a new format needs a golden log of its own; what happens to the old one, a decision"
+    assert state.FORMAT == 9, "a new format needs a golden log of its own; what happens to the old one, a decision"
     found = [decode_frame(frame) for frame in log.frames()]
     assert msgspec.json.encode(found) == msgspec.json.encode(FRAMES)
-    users, last = state.merge(log.frames())
-    assert dict(users.each()) == {"waiting": WAITING, "delayed": DELAYED, "buying": BUYING}
+    users, links, last = state.merge(log.frames())
+    assert links == {"anon": ("waiting", T - 5 * MINUTE), "a1": ("buying", T)}
+    assert dict(users.each()) == {
+        "waiting": WAITING,
+        "delayed": DELAYED,
+        "buying": BUYING,
+        "on the way": ON_THE_WAY,
+    }
     assert last == found[1]
 
 
@@ -225,6 +271,8 @@ def test_a_shard_goes_on_from_the_golden_log(log: StateLog, tmp_path: Path) -> N
     assert [(row.user_id, row.plan, row.kind, row.since, row.due) for row in shard.pending()] == [
         ("delayed", "thanks", "delay", T - 5 * MINUTE, T + 5 * MINUTE),
         ("delayed", "thanks", "sent", T - 20 * MINUTE, T + 40 * MINUTE),
+        ("on the way", "zeal-way", "fallback", T, T + 30 * MINUTE),
+        ("on the way", "zeal-way", "journey", T, T + 1440 * MINUTE),
         ("waiting", "reminder", "wait", T - 10 * MINUTE, T + 50 * MINUTE),
         ("waiting", "reminder", "held", T - 720 * MINUTE, T + 1320 * MINUTE),
     ]
@@ -239,9 +287,11 @@ def test_a_shard_goes_on_from_the_golden_log(log: StateLog, tmp_path: Path) -> N
     assert [(row.channel, row.change, row.stage) for row in effects.stages] == [("app", 1, "delivered")]
     assert [(row.plan, row.user_id, row.decided_at) for row in effects.decisions] == [
         ("thanks", "delayed", T + 5 * MINUTE),
+        ("zeal-way", "on the way", T + 30 * MINUTE),
         ("reminder", "waiting", T + 50 * MINUTE),
     ]
-    assert [row.kind for row in shard.pending()] == ["sent", "held"]
+    assert (effects.decisions[1].step, effects.decisions[1].channel) == ("opener", "push")
+    assert [row.kind for row in shard.pending()] == ["sent", "journey", "held"]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
 from live_shop import HOUR, PLAN, Shop, now, stop, with_source
 from project import (
@@ -147,7 +147,7 @@ def test_a_partition_that_is_added_while_it_runs_is_read(shop: Shop) -> None:
         shop.wait(process, "u1")
         admin = shop.broker.admin()
         admin.create_partitions([NewPartitions(shop.topic, 5)])[shop.topic].result(30)
-        shop.producer = Producer({**shop.broker.client_config, "log_level": 0})  # the other one knows four
+        shop.producer = shop.broker.producer()  # the other one knows four
         assert wait_for(lambda: len(shop.producer.list_topics(shop.topic).topics[shop.topic].partitions) == 5)
         shop.send("old", "product_view", now() - HOUR, partition=4)
         shop.send("u2", "product_view", now() + 10_000, partition=4)
@@ -197,7 +197,7 @@ def test_a_replayed_topic_has_the_outcomes_of_a_file_with_its_content(
     (beside / "data" / "web.jsonl").write_text("".join(lines))
     assert replay(beside)["status"] == "finished"
     topic = kafka_broker.create_topic(unique_name, partitions=3)
-    producer = Producer({**kafka_broker.client_config, "log_level": 0})
+    producer = kafka_broker.producer()
     for line in lines:
         user = int(json.loads(line)["user_id"][1:])
         producer.produce(topic, value=line.encode(), partition=0 if user % 50 else 1 + user // 50 % 2)
@@ -305,3 +305,27 @@ def test_whoever_is_in_a_set_is_in_the_segment(tmp_path: Path, redis_server: Red
             time.sleep(2)
             stop(process)
     assert told() == ["a1", "a1", "b2"]
+
+
+def test_a_server_that_has_moved_is_gone_on_with(kafka_broker: Broker, unique_name: str, tmp_path: Path) -> None:
+    """How a server is reached, and with which secrets, is not what the run is of. What is read is: the topic."""
+    shop = Shop(tmp_path / "shop", kafka_broker, unique_name, partitions=1)
+    settings = shop.folder / "flowops.yaml"
+    with shop.run() as process:
+        shop.send("u1", "product_view", now() - 2 * HOUR)
+        shop.wait(process, "u1")
+        stop(process)
+    before = settings.read_text()
+    broker = kafka_broker.bootstrap
+    moved = before.replace(f"'{broker}'", f"'{broker.replace('127.0.0.1', 'localhost')}', 'kafka-2.invalid:9092'")
+    assert moved != before
+    settings.write_text(f"# moved\n{moved}")
+    with shop.run() as process:
+        shop.send("u2", "product_view", now())
+        assert wait_for(has_read(shop.folder, 1), process), process.communicate()
+        assert "resumed=true" in stop(process)
+    other = kafka_broker.create_topic(f"{unique_name}-other")
+    settings.write_text(moved.replace(f"topic: {unique_name}", f"topic: {other}"))
+    assert "rule file flowops.yaml changed" in refused(2, "run", "--project", shop.folder)
+    settings.write_text(moved.replace("out/push.jsonl", "out/other.jsonl"))
+    assert "rule file flowops.yaml changed" in refused(2, "run", "--project", shop.folder)

@@ -86,4 +86,4 @@ def test_memory_is_that_of_one_file_and_so_are_the_outcomes(tmp_path: Path, log:
     for file_of in (daily, halves, unequal, brief):
         found, peak = replayed(tmp_path / file_of.__name__, log, file_of)
         assert found == expected
-        assert peak < most + 10, f"{peak:.0f} MiB, and {most:.0f} MiB in one file"
+        assert peak < most + 25, f"{peak:.0f} MiB, and {most:.0f} MiB in one file"

@@ -33,6 +33,7 @@ while not stop.exists():
         if not seen or seen[-1] != count:
             seen.append(count)
     looks += 1
+    time.sleep(0.05)
 print(json.dumps([looks, seen]))
 """
 
@@ -47,7 +48,7 @@ def test_three_readers_see_whole_epochs_of_a_running_engine(tmp_path: Path) -> N
     readers = [subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     try:
         env = {**os.environ, **slowly(0.002)}  # so that it lasts for some publications
-        done = subprocess.run(command(folder, "--epoch", "0.2"), capture_output=True, timeout=240, check=False, env=env)
+        done = subprocess.run(command(folder, "--epoch", "0.2"), capture_output=True, timeout=480, check=False, env=env)
     finally:
         stop.touch()
         said = [reader.communicate(timeout=60) for reader in readers]

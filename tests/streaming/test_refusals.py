@@ -50,7 +50,7 @@ def broken_off(interrupted: Path, tmp_path: Path) -> Path:
 
 def test_a_second_engine_is_refused_while_the_first_lives(shop: Path, tmp_path: Path) -> None:
     folder = copy_of(shop, tmp_path / "shop")
-    with started(folder, slow=0.2) as process:
+    with started(folder, slow=0.5) as process:
         assert wait_for(has_read(folder, 1), process)
         for options in (("replay",), ("run", "--fresh")):
             said = refused(2, *options, "--project", folder)
@@ -63,7 +63,7 @@ def test_a_second_engine_is_refused_while_the_first_lives(shop: Path, tmp_path: 
 def test_a_second_engine_is_refused_while_a_worker_outlives_its_parent(shop: Path, tmp_path: Path) -> None:
     """The lock is every worker's. A stopped worker cannot even notice that its parent has died."""
     folder = copy_of(shop, tmp_path / "shop")
-    with started(folder, "--processes", "2", slow=0.2) as process:
+    with started(folder, "--processes", "2", slow=0.5) as process:
         assert wait_for(has_read(folder, 1), process)
         workers = workers_of(process)
         for worker in workers:
@@ -148,6 +148,12 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
         file.write(data)
 
 
+def overwrite_store(path: Path) -> None:
+    """With its write-ahead log, from which SQLite would take what is missing."""
+    overwrite(path, 0, b"no database at all")
+    path.with_name(f"{path.name}-wal").unlink(missing_ok=True)
+
+
 def log_of(folder: Path) -> Path:
     return next((folder / ".flowops" / "shards").glob("05-*.log"))
 
@@ -155,7 +161,7 @@ def log_of(folder: Path) -> Path:
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "another version": (
         lambda folder: (folder / ".flowops" / "manifest.json").write_text('{"format": 99, "shape": "unknown"}'),
-        "holds state of format 99, this version works with format 6: finish that run with the version that began it",
+        "holds state of format 99, this version works with format 9: finish that run with the version that began it",
     ),
     "cut manifest": (
         lambda folder: os.truncate(folder / ".flowops" / "manifest.json", 100),
@@ -166,7 +172,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "manifest.json cannot be read (",
     ),
     "cut log": (lambda folder: os.truncate(log_of(folder), 10), "has 10 bytes where "),
-    "overwritten log": (lambda folder: overwrite(log_of(folder), 30, b"XXXX"), "is damaged at byte 0"),
+    "overwritten log": (lambda folder: overwrite(log_of(folder), 30, b"junk"), "is damaged at byte 0"),
     "missing log": (lambda folder: log_of(folder).unlink(), "is missing: the state cannot be resumed"),
     "missing segment": (
         lambda folder: shutil.rmtree(folder / "warehouse" / "segments" / "00000001"),
@@ -181,7 +187,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "part-2.sqlite3 is damaged (",
     ),
     "overwritten recovery": (
-        lambda folder: overwrite(folder / ".flowops" / "recovery" / "part-1.sqlite3", 0, b"no database at all"),
+        lambda folder: overwrite_store(folder / ".flowops" / "recovery" / "part-1.sqlite3"),
         "part-1.sqlite3 is damaged (",
     ),
 }

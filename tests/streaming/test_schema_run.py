@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
@@ -125,7 +124,7 @@ class Shop:
         self.run = run
         self.format = format_
         self.registry = registry
-        self.producer = Producer({**broker.client_config, "log_level": 0})
+        self.producer = broker.producer()
         how = f"brokers: '{broker.bootstrap}'"
         if format_ != "json":
             how += f", format: {format_}, schema_registry: {{url: '{registry.url}'}}"

@@ -50,12 +50,13 @@ def outcomes(project):
                 decision(arm="treatment"),
                 decision(trigger_id="t2", user_id="u2", arm="treatment", stage="frequency_cap", content=None),
                 decision(trigger_id="t3", user_id="u3", arm="holdout", stage="holdout", content=None),
-                decision(trigger_id="t4", user_id="u4", arm="treatment"),
+                decision(trigger_id="t4", user_id="u4", arm="treatment", layer="newcomers"),
                 decision(trigger_id="t5", plan="a-plan-with-quite-a-long-name", stage="held", content=None),
             ]
         ),
     )
-    segments.add("goal_facts", columns([goal_event(arm="treatment", value=1234567.891)]))
+    attained = goal_event(arm="treatment", value=1234567.891)
+    segments.add("goal_facts", columns([attained, attained._replace(dispatch_id=None)]))
     segments.add("dead_letters", columns([DeadLetter("web", "web.jsonl", 3, "unparseable", "line 4", "{")]))
     segments.state_pending(columns([Pending("reminder", "00000001", "u9", "wait", NOON, NOON + 60_000_000)]))
     publish(project / "outcomes", segments.seal())
@@ -165,6 +166,8 @@ def test_report_as_data(outcomes):
     assert (attained["delivered"], attained["attained"], attained["rate"]) == (2, 1, 0.5)
     assert (attained["held_out"], attained["held_out_rate"], attained["lift"]) == (1, 0.0, 0.5)
     assert (attained["value"], attained["target"]) == (1234567.891, 0.15)
+    (layer,) = data["layers"]
+    assert (layer["layer"], layer["delivered"], layer["attained"], layer["rate"]) == ("newcomers", 1, 0, 0.0)
     assert data["losses"] == [
         {"plan": "reminder", "stage": "frequency_cap", "attempts": 1, "share": 0.25},
         {"plan": "reminder", "stage": "holdout", "attempts": 1, "share": 0.25},
@@ -173,6 +176,13 @@ def test_report_as_data(outcomes):
     assert figures == {"a-plan-with-quite-a-long-name": (1, 0, 0, 1), "reminder": (4, 2, 2, 0)}
     assert data["pending"] == [{"plan": "reminder", "kind": "wait", "instances": 1, "next_due": "2022-04-21T12:01:00Z"}]
     assert data["refused"] == [{"source": "web", "reason": "unparseable", "records": 1}]
+
+
+def test_a_lift_comes_with_its_interval(outcomes):
+    """S23: one of two against none of one may as well be chance, and the report says so."""
+    (attained,) = json.loads(run("report", "--json", "--project", outcomes))["attainment"]
+    assert (attained["lift_low"], attained["lift_high"]) == pytest.approx((-0.3910, 0.9055), abs=1e-4)
+    assert "+50.0 (-39.1 to +90.5)" in run("report", "--project", outcomes)
 
 
 def test_report_of_one_plan(outcomes):
@@ -188,24 +198,26 @@ def test_report_reads_well_at_any_width(outcomes, width):
     with connect(outcomes / "outcomes") as connection:
         tables = (
             reports.attainment(connection),
+            reports.by_layer(connection),
             reports.losses(connection),
             reports.totals(connection),
             reports.waiting(connection),
             reports.refused(connection),
         )
     console = Console(width=width, record=True, file=io.StringIO())
-    render(console, *tables)
+    render(console, *tables, "Asia/Shanghai")
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     for figure in (
         "50.0%",
         "15%",
         "1,234,567.89",
+        "newcomers",
         "frequency_cap",
         "25.0%",
-        "+50.0 pt",
+        "+50.0 (",
         "unparseable",
-        "2022-04-21T12:01",
+        "2022-04-21 20:01",
     ):
         assert figure in text, figure
     assert "…" not in text

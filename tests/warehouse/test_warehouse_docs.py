@@ -43,4 +43,4 @@ def test_every_column_is_described_in_its_place_with_its_type(connection, relati
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_runs(connection, query):
     rows = connection.execute(query).fetchall()
-    assert rows or "adds_up" in query or "unfinished-order" in query
+    assert rows or any(of_the_starter in query for of_the_starter in ("adds_up", "unfinished-order", "u0221"))

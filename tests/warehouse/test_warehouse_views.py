@@ -22,9 +22,10 @@ from warehouse_facts import (
     receipt,
 )
 
-from flowops.core.effects import LOSSES, dispatch_id, task_id
+from flowops.core.effects import LOSSES, Link, Pending, dispatch_id, task_id
 from flowops.warehouse.outcomes import connect, publish
 from flowops.warehouse.reports import check_adds_up
+from flowops.warehouse.schema import PlanGoal
 from flowops.warehouse.segments import Segments
 
 properties = settings(
@@ -38,24 +39,23 @@ AFTER = ("expired", "send_failed", "undelivered")
 
 @st.composite
 def decided_triggers(draw):
-    """Triggers as a shard decides them: held any number of times, with or without a channel, then final or not."""
+    """Triggers as a shard decides them: held any number of times, then final or not, at the channel or before it."""
     rows = []
     for number in range(draw(st.integers(1, 40))):
         held = draw(st.integers(0, 3))
-        with_channel = st.sampled_from([("main", "push"), ("main", "sms"), (None, None)])
+        way = "main", draw(st.sampled_from(["push", "sms"]))
         common = {
             "trigger_id": f"t{number}",
             "plan": draw(st.sampled_from(["a", "b"])),
             "day": DAY + draw(st.integers(0, 1)),
             "user_id": f"u{draw(st.integers(0, 5))}",
         }
-        for attempt in range(held):
-            step, channel = draw(with_channel)
-            rows.append(decision(**common, attempt=attempt, stage="held", step=step, channel=channel))
+        held_rows = {"stage": "held", "step": way[0], "channel": way[1]}
+        rows += [decision(**common, attempt=attempt, **held_rows) for attempt in range(held)]
         losses = [loss for loss in LOSSES if loss not in AFTER]
         stage = draw(st.sampled_from(["delivered", "sent", "sent", *losses] + ([] if held == 0 else [None])))
         if stage is not None:
-            step, channel = ("main", "push") if stage in ("delivered", "sent") else draw(with_channel)
+            step, channel = way if stage in ("delivered", "sent") else draw(st.sampled_from([way, (None, None)]))
             rows.append(decision(**common, attempt=held, stage=stage, step=step, channel=channel))
     return rows
 
@@ -67,7 +67,8 @@ def told_of(draw, rows):
     for row in rows:
         if row.stage in ("delivered", "sent"):
             stages = draw(st.lists(st.sampled_from(["delivered", *AFTER]), max_size=3))
-            changes += [change(trigger_id=row.trigger_id, change=n, stage=s) for n, s in enumerate(stages, 1)]
+            named = {"trigger_id": row.trigger_id, "channel": row.channel}
+            changes += [change(**named, change=n, stage=s) for n, s in enumerate(stages, 1)]
     return changes
 
 
@@ -92,7 +93,7 @@ def test_attempts_are_losses_and_delivered_and_pending(tmp_path_factory, data):
     expected = defaultdict(Counter)
     for row in last.values():
         kind = {"held": "pending", "sent": "pending", "delivered": "delivered"}.get(row.stage, "lost")
-        expected[row.plan, task_id(row.plan, row.day), row.channel][kind] += 1
+        expected[row.plan, task_id(row.plan, row.day, row.clock), row.channel][kind] += 1
     with connect(folder) as connection:
         assert check_adds_up(connection) == []
         balance = connection.execute(
@@ -118,6 +119,41 @@ def test_attempts_are_losses_and_delivered_and_pending(tmp_path_factory, data):
     assert Counter(fired) == Counter((trigger,) for trigger in last)
     assert outcomes == [(len(rows) + len(changes),)]
     assert dict(latest) == {trigger: row.stage for trigger, row in last.items()}
+
+
+def test_each_message_of_a_journey_is_an_attempt_and_its_trigger_is_one(tmp_path):
+    """S22: also where a channel refused the step, or all of it was lost before a channel was considered."""
+    rows = [
+        decision(step="opener", channel="push", stage="no_consent"),
+        decision(step="opener", channel="sms"),
+        decision(step="reminder", channel="push", stage="held"),
+        decision(step="reminder", channel="sms", stage="held"),
+        decision(step="reminder", channel="push", attempt=1),
+        decision(step="last", channel=None, stage="not_in_audience"),
+    ]
+    land(tmp_path, decisions=rows, receipt_facts=[receipt(dispatch_id="t1-opener-sms")])
+    with connect(tmp_path) as connection:
+        assert check_adds_up(connection) == []
+    assert ask(tmp_path, "select count(*) from triggers") == [(1,)]
+    query = "select sum(attempts), sum(lost), sum(delivered), sum(pending) from balance"
+    assert ask(tmp_path, query) == [(5, 2, 2, 1)]
+    query = "select step, channel, considered, lost, sent, delivered, clicked from steps order by step, channel"
+    assert ask(tmp_path, query) == [
+        ("last", None, 1, 1, 0, 0, 0),
+        ("opener", "push", 1, 1, 0, 0, 0),
+        ("opener", "sms", 1, 0, 1, 1, 1),
+        ("reminder", "push", 1, 0, 1, 1, 0),
+        ("reminder", "sms", 1, 0, 0, 0, 0),
+    ]
+
+
+def test_a_journey_that_left_all_steps_out_is_a_trigger_and_no_attempt(tmp_path):
+    """S22, S30: an analyst sees who entered and got nothing."""
+    land(tmp_path, decisions=[decision(), decision(trigger_id="t2", step=None, channel=None, stage="left_out")])
+    assert ask(tmp_path, "select trigger_id from triggers order by 1") == [("t1",), ("t2",)]
+    assert ask(tmp_path, "select trigger_id from triggers anti join outcomes using (trigger_id)") == [("t2",)]
+    assert ask(tmp_path, "select attempts, lost, delivered, pending from balance") == [(1, 0, 1, 0)]
+    assert ask(tmp_path, "select count(*) from losses") == [(0,)]
 
 
 def test_receipts_are_told_with_what_their_dispatch_knows(tmp_path):
@@ -166,6 +202,38 @@ def test_what_a_lost_message_had_attained_counts_for_nothing(tmp_path):
     assert ask(tmp_path, "select user_id, delivered from goals order by 1") == [("u1", False), ("u2", True)]
 
 
+def test_a_lift_compares_all_who_might_have_been_held_out(tmp_path):
+    """S23: also whom no message reached; what is attained after a later message alone is no lift."""
+    both = {"arm": "treatment"}
+    land(
+        tmp_path,
+        decisions=[
+            decision(**both),
+            decision(step="later", decided_at=NOON + 2 * MINUTE, **both),
+            decision(trigger_id="t2", user_id="u2", **both),
+            decision(trigger_id="t3", user_id="u3", stage="holdout", arm="holdout"),
+            decision(trigger_id="t4", user_id="u4", stage="content_invalid", **both),
+            decision(trigger_id="t5", user_id="u5", stage="sent", **both),
+            decision(trigger_id="t6", user_id="u6", stage="frequency_cap", **both),
+            decision(trigger_id="t7", user_id="u7", version="00000002", **both),
+        ],
+        goal_facts=[
+            goal_event(dispatch_id=dispatch_id("t1", "later", "push"), **both),
+            goal_event(trigger_id="t2", user_id="u2", event_id="o2", **both),
+            goal_event(trigger_id="t2", user_id="u2", event_id="o2", dispatch_id=None, **both),
+            goal_event(trigger_id="t4", user_id="u4", event_id="o4", dispatch_id=None, **both),
+            goal_event(trigger_id="t4", user_id="u4", event_id="o5", dispatch_id=None, credited=False, **both),
+        ],
+        plan_goals=[plan_goal(), plan_goal(version="00000002")],
+        plan_versions=[plan_version(), plan_version(version="00000002", compares=False)],
+    )
+    query = "select delivered, attained, assigned, assigned_attained, held_out, lift from plan_attainment"
+    assert ask(tmp_path, query) == [(3, 2, 4, 2, 1, 0.5)]
+    assert ask(tmp_path, "select assigned_value from attainment") == [(2 * Decimal(str(goal_event().value)),)]
+    assert ask(tmp_path, "select user_id from goals order by 1") == [("u1",), ("u2",)]
+    assert ask(tmp_path, "select count(*) from goal_events") == [(2,)]
+
+
 def test_who_is_held_out_is_no_measure_of_clicks(tmp_path):
     """S23: nobody clicks on what was not sent, so there is no lift."""
     land(
@@ -197,6 +265,33 @@ def test_a_fact_landed_twice_or_unknown_does_not_add_up(tmp_path, wrong):
     assert (row.plan, row.channel, row.attempts) == ("reminder", "push", 2)
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "stands"),
+    [
+        (decision(), decision(), 0),
+        (decision(), decision(stage="frequency_cap"), 0),
+        (decision(stage="frequency_cap"), decision(), 1),
+        (decision(stage="frequency_cap"), decision(stage="holdout"), 0),
+        (decision(attempt=1), decision(stage="held"), 0),
+    ],
+    ids=["sent twice", "then lost", "then sent", "lost twice", "was held, then held again"],
+)
+def test_an_event_that_comes_again_long_after_is_one_attempt(tmp_path, first, again, stands):
+    """S4, S22: nothing of it was remembered, so it is decided twice, and counts once, as what was sent first."""
+    rows = [first, again._replace(decided_at=first.decided_at + 600 * MINUTE)]
+    land(tmp_path, decisions=rows, stage_changes=[change(stage="expired")] if rows[stands].stage == "delivered" else [])
+    with connect(tmp_path) as connection:
+        assert check_adds_up(connection) == []
+    assert ask(tmp_path, "select sum(attempts) from balance") == [(1,)]
+    stage = "expired" if rows[stands].stage == "delivered" else rows[stands].stage
+    decided = ask(tmp_path, "select stage, epoch_us(decided_at) from facts.standing")
+    assert decided == [(stage, rows[stands].decided_at)]
+    changed = 1 if rows[stands].stage == "delivered" else 0
+    assert ask(tmp_path, "select count(*) filter (change = 0), count(*) filter (change > 0) from outcomes") == [
+        (2, changed)
+    ]
+
+
 def test_channels_of_one_step_are_attempts_of_their_own(tmp_path):
     """S22: of two channels one may be delivered while the other is lost."""
     land(tmp_path, decisions=[decision(), decision(channel="sms", stage="no_consent")])
@@ -204,15 +299,19 @@ def test_channels_of_one_step_are_attempts_of_their_own(tmp_path):
 
 
 @given(
-    st.text("ab-@", min_size=1), st.text("xy-1", min_size=1), st.text("pq_", min_size=1), st.integers(-500_000, 500_000)
+    st.text("ab-@", min_size=1),
+    st.text("xy-1", min_size=1),
+    st.text("pq_", min_size=1),
+    st.integers(-500_000, 500_000),
+    st.sampled_from([None, "09:00", "17:30"]),
 )
 @properties
-def test_sql_and_python_agree_on_ids(tmp_path_factory, trigger, step, channel, day):
+def test_sql_and_python_agree_on_ids(tmp_path_factory, trigger, step, channel, day, clock):
     """S18a, S32: `task` and `dispatch_id` of the views are those of the core."""
     folder = tmp_path_factory.mktemp("warehouse")
-    row = decision(trigger_id=trigger, step=step, channel=channel, day=day)
-    land(folder, decisions=[row], goal_facts=[goal_event(day=day)])
-    expected = (dispatch_id(trigger, step, channel), task_id(row.plan, day))
+    row = decision(trigger_id=trigger, step=step, channel=channel, day=day, clock=clock)
+    land(folder, decisions=[row], goal_facts=[goal_event(day=day, clock=clock)])
+    expected = (dispatch_id(trigger, step, channel), task_id(row.plan, day, clock))
     assert ask(folder, "select dispatch_id, task from dispatches") == [expected]
     assert ask(folder, "select dispatch_id, task from outcomes") == [expected]
     assert (
@@ -291,7 +390,7 @@ def test_attainment_counts_users_once_per_task_and_events_once(tmp_path_factory,
             here = [e for e in events if e.day == day and e.goal == goal]
             credited = {e.event_id: e.value for e in here if e.credited and e.arm == "treatment"}
             worth = [Decimal(str(value)) for value in credited.values() if value is not None]
-            expected[task_id("reminder", day), goal] = (
+            expected[task_id("reminder", day, None), goal] = (
                 len(delivered),
                 len({e.user_id for e in here if e.arm == "treatment"}),
                 len(credited),
@@ -376,6 +475,110 @@ def test_tasks_are_days_of_a_plan(tmp_path):
         ("reminder@2022-04-21", "00000001", today, NOON - MINUTE, "completed", 1),
         ("reminder@2022-04-22", "00000002", today + timedelta(days=1), NOON + 1440 * MINUTE, "running", 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("waits", "status"),
+    [
+        ({}, "running"),
+        ({"kind": "fallback"}, "running"),
+        ({"kind": "wait"}, "completed"),
+        ({"due": NOON + 2880 * MINUTE}, "completed"),
+        ({"user_id": "u2"}, "completed"),
+        ({"plan": "other"}, "completed"),
+        ({"since": NOON + MINUTE}, "completed"),
+    ],
+    ids=[
+        "on its way",
+        "may fall back",
+        "not triggered yet",
+        "decided beyond it",
+        "another user",
+        "another plan",
+        "later",
+    ],
+)
+def test_a_task_runs_while_journeys_of_it_are_on_their_way(tmp_path, waits, status):
+    """S30: the first day's journey waits for its last step, while a later day is decided."""
+    fields = {"plan": "reminder", "version": "1", "user_id": "u1", "kind": "journey", "since": NOON}
+    segments = Segments(tmp_path)
+    later = {"trigger_id": "t2", "user_id": "u3", "day": DAY + 2, "triggered_at": NOON + 2880 * MINUTE}
+    segments.add("decisions", columns([decision(), decision(**later, decided_at=NOON + 2880 * MINUTE)]))
+    segments.state_pending(columns([Pending(**{**fields, "due": NOON + 4000 * MINUTE, **waits})]))
+    publish(tmp_path, segments.seal())
+    assert ask(tmp_path, "select status from tasks order by day") == [(status,), ("running",)]
+
+
+def test_attainment_by_layer_counts_users_of_a_task_once_in_each_of_their_layers(tmp_path):
+    """S50, S12b."""
+    goal = PlanGoal("reminder", "00000001", "ordered", 60 * MINUTE, "every", None, None)
+    land(
+        tmp_path,
+        plan_goals=[goal],
+        decisions=[
+            decision(trigger_id="t1", user_id="u1", layer="high"),
+            decision(trigger_id="t2", user_id="u1", layer="high"),
+            decision(trigger_id="t3", user_id="u1", layer="low"),
+            decision(trigger_id="t4", user_id="u2", layer="low"),
+            decision(trigger_id="t5", user_id="u3", layer="low", stage="frequency_cap"),
+            decision(trigger_id="t6", user_id="u4", layer=None),
+        ],
+        goal_facts=[goal_event(trigger_id="t1", user_id="u1"), goal_event(trigger_id="t6", user_id="u4")],
+    )
+    assert ask(tmp_path, "select layer, sent, delivered, attained, rate, value from layer_attainment order by 1") == [
+        ("high", 1, 1, 1, 1.0, 60),
+        ("low", 2, 2, 1, 0.5, 60),
+    ]
+    assert ask(tmp_path, "select trigger_id, layer from triggers order by 1 limit 3") == [
+        ("t1", "high"),
+        ("t2", "high"),
+        ("t3", "low"),
+    ]
+
+
+def test_attainment_by_layer_knows_who_attained_by_another_of_their_ids(tmp_path):
+    """S2a: a message to a cookie that logged in since, whose order is the user's; who got it by both is one."""
+    land(
+        tmp_path,
+        plan_goals=[plan_goal()],
+        links=[Link("cookie", "u1", None)],
+        decisions=[
+            decision(trigger_id="t1", user_id="cookie", layer="high"),
+            decision(trigger_id="t2", user_id="u1", layer="high"),
+        ],
+        goal_facts=[
+            goal_event(trigger_id="t1", user_id="cookie", event_id="o0"),
+            *(goal_event(trigger_id=trigger, user_id="u1") for trigger in ("t1", "t2")),
+        ],
+    )
+    found = ask(tmp_path, "select layer, sent, delivered, attained, rate, value from layer_attainment")
+    assert found == [("high", 1, 1, 1, 1.0, 120)]
+
+
+def test_two_ids_that_lead_to_one_user_are_one_in_all_figures(tmp_path):
+    """S2a, S50: one who got a message by each, and attained by each, is one user who did."""
+    land(
+        tmp_path,
+        plan_goals=[plan_goal()],
+        links=[Link("cookie", "mail", None), Link("mail", "u1", None)],
+        decisions=[
+            decision(trigger_id="t1", user_id="cookie"),
+            decision(trigger_id="t2", user_id="u1"),
+            decision(trigger_id="t3", user_id="u2"),
+        ],
+        goal_facts=[
+            goal_event(trigger_id="t1", user_id="cookie", event_id="o0"),
+            goal_event(trigger_id="t2", user_id="u1", event_id="o1"),
+        ],
+    )
+    assert ask(tmp_path, "select sent, delivered, attained, orders, rate, value from attainment") == [
+        (2, 2, 1, 2, 0.5, 120)
+    ]
+    assert ask(tmp_path, "select sent, delivered from reach") == [(2, 2)]
+    assert ask(tmp_path, "select considered, sent, delivered from steps") == [(2, 2, 2)]
+    assert ask(tmp_path, "select users from tasks") == [(2,)]
+    assert ask(tmp_path, "select user_id, orders, event_ids from goals") == [("u1", 2, ["o0", "o1"])]
+    assert ask(tmp_path, "select user_id from triggers order by 1") == [("cookie",), ("u1",), ("u2",)]
 
 
 LANGUAGE = {

@@ -21,6 +21,7 @@ from flowops.core.effects import Dispatch
 from flowops.core.records import Micros
 from flowops.settings.fields import Cost, Identifier, Wait, refuse
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.settings.quiet import Quiet
 from flowops.settings.shapes import says
 
 
@@ -87,6 +88,13 @@ class Settings(Model):
             {"undelivered_after": "1h"},
         ),
     ] = "assumed"
+    quiet: Annotated[
+        Quiet | None,
+        says(
+            "Its own quiet hours, beside those of the plan or the project: both must allow.",
+            {"from": "21:00", "to": "09:00", "then": "hold"},
+        ),
+    ] = None
     limit: Annotated[Annotated[Literal["sms"], Word] | None, says("`sms`: each text must fit into one SMS.", "sms")] = (
         None
     )

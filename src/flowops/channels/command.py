@@ -20,8 +20,9 @@ def to_json(dispatch: Dispatch) -> bytes:
     triggered_at = isoformat(decision.triggered_at)
     decided_at = triggered_at if decision.decided_at == decision.triggered_at else isoformat(decision.decided_at)
     expires_at = "null" if decision.expires_at is None else f'"{isoformat(decision.expires_at)}"'
+    task = _of_task(decision.plan, decision.version, decision.day, decision.clock)
     return (
-        f'{{"dispatch_id":"{dispatch.dispatch_id}",{_of_task(decision.plan, decision.version, decision.day)},'
+        f'{{"dispatch_id":"{dispatch.dispatch_id}",{task},'
         f'"user_id":{_text(decision.user_id)},{_of_step(decision.channel, decision.step, decision.variant)},'
         f'"address":{_text(dispatch.address)},"content":{decision.content},'
         f'"evidence":[{_texts(decision.evidence)}],'
@@ -43,8 +44,8 @@ def _texts(values: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _of_task(plan: str, version: str, day: int) -> str:
-    return f'"plan":{_text(plan)},"version":{_text(version)},"task":{_text(task_id(plan, day))}'
+def _of_task(plan: str, version: str, day: int, clock: str | None) -> str:
+    return f'"plan":{_text(plan)},"version":{_text(version)},"task":{_text(task_id(plan, day, clock))}'
 
 
 @lru_cache(maxsize=1024)

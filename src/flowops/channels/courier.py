@@ -39,7 +39,7 @@ def wall_clock() -> Micros:
 
 
 class Courier:
-    """Sends what is handed to it. `hand`, `collect`, `position` and `close` are called in the dataflow, and never wait.
+    """Sends what is handed to it. `hand`, `collect`, `leave` and `close` are called in the dataflow, and never wait.
 
     Args:
         name: of the channel, for people.
@@ -67,16 +67,18 @@ class Courier:
         self._position = position
         self._changed = changed
         self._clock = clock
-        self._news = threading.Condition()  # guards what both sides touch: the next six
+        self._news = threading.Condition()  # guards what both sides touch: the next seven
         self._inbox: list[Command] = []
         self._answers: list[tuple[Command, Answer]] = []  # by the sender
         self._outbox: list[tuple[Command, Answer]] = []  # final, for the dataflow
         self._waiting = 0
         self._closing = False
+        self._gone_by = 0.0
         self._error: Exception | None = None
         # of the courier's thread alone
         self._ready: list[tuple[int, Command]] = []  # a heap: place in the order in which they came
-        self._later: list[tuple[Micros, int, bool, Command]] = []  # a heap: when to look again, place, held
+        self._held: list[tuple[Micros, int, Command]] = []  # a heap: when its quiet ends, place
+        self._later: list[tuple[float, int, Command]] = []  # a heap: when to try again (monotonic clock), place
         self._places: dict[str, int] = {}  # of the commands that the sender has
         self._tries: dict[str, int] = {}
         self._unrecorded: list[tuple[Command, Answer]] = []
@@ -111,12 +113,18 @@ class Courier:
             answered, self._outbox = self._outbox, []
             return self._position, answered
 
-    def close(self) -> None:
-        """Stop; what is in flight stays so. Waits briefly for what is under way."""
+    def leave(self) -> None:
+        """Begin to stop; what is in flight stays so. Told to all couriers of a process before one is waited for."""
         with self._news:
-            self._closing = True
+            if not self._closing:
+                self._closing = True
+                self._gone_by = time.monotonic() + _CLOSE
             self._news.notify()
-        self._thread.join(_CLOSE)
+
+    def close(self) -> None:
+        """Stop. Waits briefly, from `leave` on, for what is under way."""
+        self.leave()
+        self._thread.join(max(0.0, self._gone_by - time.monotonic()))
 
     # --- the courier's thread
 
@@ -153,8 +161,10 @@ class Courier:
         """Seconds until something falls due."""
         now = time.monotonic()
         patience = _LOOK
+        if self._held:
+            patience = min(patience, (self._held[0][0] - self._clock()) / SECOND)
         if self._later:
-            patience = min(patience, (self._later[0][0] - self._clock()) / SECOND)
+            patience = min(patience, self._later[0][0] - now)
         if self._ready and self._send_at > now:
             patience = min(patience, self._send_at - now)
         if self._record_at > now:
@@ -163,12 +173,13 @@ class Courier:
 
     def _wake(self) -> None:
         """Make ready what was held, or was to be tried again, until now; what came first is again first."""
+        while self._later and self._later[0][0] <= time.monotonic():
+            heappush(self._ready, heappop(self._later)[1:])
         now = self._clock()
         released = 0
-        while self._later and self._later[0][0] <= now:
-            _, place, held, command = heappop(self._later)
-            heappush(self._ready, (place, command))
-            released += held
+        while self._held and self._held[0][0] <= now:
+            heappush(self._ready, heappop(self._held)[1:])
+            released += 1
         if released:
             with self._news:
                 self._count(released)
@@ -234,7 +245,7 @@ class Courier:
             if until is None:
                 taken.append((place, command))
             else:
-                heappush(self._later, (min(until, command.expires_at), place, True, command))
+                heappush(self._held, (min(until, command.expires_at), place, command))
                 held += 1
         for command in expired:
             self._answer(command, _expired(command))
@@ -301,8 +312,8 @@ class Courier:
         if answer.after is not None:
             wait = answer.after + (wait if answer.after else 0.0)
             self._send_at = max(self._send_at, time.monotonic() + answer.after)
-        due = min(self._clock() + int(wait * SECOND), command.expires_at)
-        heappush(self._later, (due, place, False, command))
+        wait = min(wait, (command.expires_at - self._clock()) / SECOND)
+        heappush(self._later, (time.monotonic() + wait, place, command))
         if answer.detail is not None:
             self._say_silent(answer.detail)
 

@@ -6,6 +6,8 @@ committed epoch left it, so that a line stands in it once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,26 +59,28 @@ class FileOutlet:
 
     def write(self, lines: list[bytes]) -> None:
         """Append a line per command."""
-        try:
+        with self._refusals():
             self._file.write(b"\n".join(lines) + b"\n")
-        except OSError as error:
-            raise RunError(
-                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on"
-            ) from error
 
     def position(self) -> int:
         """The file's length in bytes."""
-        try:
+        with self._refusals():
             self._file.flush()
-        except OSError as error:
-            raise RunError(
-                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on"
-            ) from error
         return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._refusals():  # what was not written yet is written now
+            self._file.close()
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self._path}: {error.strerror}; make room, and the same command goes on"
+            ) from error
 
 
 def _open(settings: FileSettings, folder: Path, position: int) -> FileOutlet:

@@ -29,6 +29,7 @@ _AT_ONCE = 1000
 _ANSWER = 15.0
 """Seconds that a broker has for an answer before it counts as gone."""
 
+_ROOM = 0.1  # seconds to wait at a time until there is room in the client's queue
 _TRANSACTION_MS = 60_000  # after which a broker aborts what a writer that died has left open
 _SCAN = 120.0
 _SKEW = 10 * MINUTE  # that clocks may differ, where only the time at which the run began tells where to read from
@@ -52,6 +53,7 @@ class KafkaSender:
     """Sends the commands of one writer."""
 
     def __init__(self, settings: KafkaSettings, place: Place) -> None:
+        self._settings = settings
         self._topic = settings.topic
         self._begun = place.begun
         self._options = settings.client_options()
@@ -154,7 +156,7 @@ class KafkaSender:
         try:
             return Producer(options)
         except (KafkaException, ValueError, TypeError) as error:
-            raise refused_options(error, f"the channel to the topic {self._topic}") from error
+            raise refused_options(error, f"the channel to the topic {self._topic}", self._settings) from None
 
     def _produce(self, producer: Producer, command: Command, delivered: Callable[[Any, Any], None]) -> None:
         headers: list[tuple[str, str | bytes | None]] = [
@@ -162,7 +164,16 @@ class KafkaSender:
             ("plan", command.plan_id.encode()),
             ("task", command.task.encode()),
         ]
-        producer.produce(self._topic, command.body, command.user_id.encode(), headers=headers, on_delivery=delivered)
+        key, give_up = command.user_id.encode(), time.monotonic() + _ANSWER
+        while True:
+            try:
+                producer.produce(self._topic, command.body, key, headers=headers, on_delivery=delivered)
+            except BufferError as error:  # the client's queue is full, of which `options` may say the size
+                if time.monotonic() > give_up:
+                    raise Unavailable(f"no room in the client's queue within {_ANSWER:.0f} s") from error
+                producer.poll(_ROOM)
+            else:
+                return
 
     def _scan(self, position: Positions | None) -> tuple[list[str], Positions]:
         """The dispatch ids on the topic from `position` to its end, and its end.

@@ -1,8 +1,8 @@
 """The redis channel: an entry per command on a stream, each once.
 
 The entry and the mark that it is there are written by one script, which Redis runs as a whole: a command that is sent
-again, after a crash or an answer that was lost, finds its mark and adds nothing. The order of a user's commands is
-kept.
+again, after a crash or an answer that was lost, finds its mark and adds nothing. A script that fails is not undone, so
+it takes its mark back where the entry is refused. The order of a user's commands is kept.
 """
 
 from __future__ import annotations
@@ -26,8 +26,12 @@ _AT_ONCE = 500
 
 _ADD_ONCE = """
 if redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1]) then
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'dispatch_id', ARGV[3], 'user_id', ARGV[4],
+  local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'dispatch_id', ARGV[3], 'user_id', ARGV[4],
     'plan', ARGV[5], 'task', ARGV[6], 'command', ARGV[7])
+  if type(added) == 'table' and added.err then
+    redis.call('DEL', KEYS[2])
+    return added
+  end
   return 1
 end
 return 0

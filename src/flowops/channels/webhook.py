@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 
 _AGAIN = frozenset({408, 425, 429})
 _READ = 4096  # bytes of an answer that are looked at
+_LONGEST_PAUSE = 3600.0
+"""Seconds for which a provider is left alone, however long it wants to be: then it is asked again."""
+
+_LEAVE = 10.0  # seconds for the requests under way, when the sender is closed
 _OURS = frozenset({"content-type", "content-length", "host", "idempotency-key", "flowops-signature"})
 _TELLING = ("authorization", "key", "token", "secret", "password", "cookie")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -62,6 +66,8 @@ def _headers(headers: dict[str, Filled]) -> dict[str, Filled]:
 
 class WebhookSettings(NetworkSettings):
     """`type: webhook`."""
+
+    reach: ClassVar[frozenset[str]] = frozenset({"url", "headers", "secret", "timeout", "parallel", "insecure"})
 
     type: Annotated[Literal["webhook"], Word, says("What kind of channel it is.", "webhook")]
     url: Annotated[
@@ -133,7 +139,12 @@ class WebhookSender:
         self._lock = threading.Lock()
         try:
             self._client = httpx.Client(
-                headers={**headers, "content-type": "application/json", "user-agent": "flowops"},
+                headers={
+                    "accept-encoding": "identity",  # what is small on the way might be large here
+                    **headers,
+                    "content-type": "application/json",
+                    "user-agent": "flowops",
+                },
                 timeout=settings.timeout / SECOND,
                 limits=httpx.Limits(max_connections=self._parallel, max_keepalive_connections=self._parallel),
                 follow_redirects=False,
@@ -144,7 +155,11 @@ class WebhookSender:
                 f" certificates that cannot be used ({type(error).__name__})\n  try: check `headers`, HTTPS_PROXY and"
                 " SSL_CERT_FILE"
             ) from None
-        self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix=f"{place.channel}-{place.writer}")
+        self._limit = settings.timeout / SECOND
+        self._name = f"{place.channel}-{place.writer}"
+        self._wanted: queue.SimpleQueue[tuple[Command, Callable[[Command, Answer], None]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._over = False
 
     @property
     def room(self) -> int:
@@ -159,17 +174,31 @@ class WebhookSender:
         """Begin a request for each."""
         with self._lock:
             self._under_way += len(commands)
+        while len(self._threads) < min(self._under_way, self._parallel):
+            # Of daemons: a provider that never comes to the end of its answer keeps no engine from ending.
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         for command in commands:
-            self._pool.submit(self._one, command, answer)
+            self._wanted.put((command, answer))
 
     def position(self) -> None:
         """None: the ledger tells what was answered."""
         return
 
     def close(self) -> None:
-        """Wait for the requests under way, which end within their timeout, so that their answers are not lost."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Wait for the requests under way, so that their answers are not lost; but not for long."""
+        self._over = True
+        for _ in self._threads:
+            self._wanted.put(None)
+        end = time.monotonic() + _LEAVE
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
         self._client.close()
+
+    def _work(self) -> None:
+        while (wanted := self._wanted.get()) is not None and not self._over:
+            self._one(*wanted)
 
     def _one(self, command: Command, answer: Callable[[Command, Answer], None]) -> None:
         try:
@@ -188,7 +217,7 @@ class WebhookSender:
             headers["flowops-signature"] = signature(self._key, int(time.time()), command.body)
         try:
             with self._client.stream("POST", self._url, content=command.body, headers=headers) as response:
-                words = _beginning(response)
+                words = _beginning(response, time.monotonic() + self._limit)
         except httpx.HTTPError as error:
             return Answer(None, self._hidden(shortened(str(error) or type(error).__name__)))
         status = response.status_code
@@ -213,12 +242,16 @@ def signature(key: bytes, timestamp: int, body: bytes) -> str:
     return f"t={timestamp},v1={digest}"
 
 
-def _beginning(response: httpx.Response) -> str:
-    """The first of the answer; a small one is read to its end, so that the connection can be used again."""
+def _beginning(response: httpx.Response, until: float) -> str:
+    """The first of the answer; a small one is read to its end, so that the connection can be used again.
+
+    As it came, since a little of what is compressed may be very much; and not after `until` (monotonic clock): what
+    counts is known.
+    """
     found = b""
-    for part in response.iter_bytes():
+    for part in response.iter_raw():
         found += part
-        if len(found) > _READ:
+        if len(found) > _READ or time.monotonic() >= until:
             break
     return found[:_READ].decode(errors="replace")
 
@@ -235,14 +268,14 @@ def _retry_after(value: str | None) -> float | None:
     if value is None:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST_PAUSE)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, (at - datetime.now(UTC)).total_seconds()), _LONGEST_PAUSE)
 
 
 CHANNEL = Network(WebhookSettings, to_json, WebhookSender)

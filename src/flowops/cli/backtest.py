@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flowops.cli.options import AsJson, Inputs, Project, Until, Verbose
+from flowops.errors import ConfigError
 
 if TYPE_CHECKING:
     from flowops.lab.backtest import Backtest, Goal, Result
+    from flowops.lab.rates import Rate
+
+FEW_DAYS = 14
+"""So many days are listed without -v."""
 
 
 def command(
@@ -20,13 +26,16 @@ def command(
     ] = None,
     inputs: Inputs = None,
     until: Until = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots, which needs nothing else.")
+    ] = None,
     project: Project = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Say what plans would have done on history: triggered, each loss, dispatched, goals and cost; sends nothing.
 
-    The plans run together, on the engine itself; every message counts as delivered. With -v by day, too.
+    The plans run together, on the engine itself; every message counts as delivered. With -v all days are listed.
     """
     from flowops.cli.plans import compiled_plans, moment_of
     from flowops.lab.backtest import backtest
@@ -34,6 +43,14 @@ def command(
     loaded, found = compiled_plans(project, plans or [])
     end = None if until is None else moment_of(until, found[0].zone)
     told = backtest(loaded, [plan.id for plan in found], inputs or [], end)
+    if html is not None:
+        from flowops.lab.page import page
+
+        text = page(told, loaded.file.project if loaded.file else "", found[0].zone)
+        try:
+            html.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--html {html} cannot be written: {error.strerror or error}") from error
     if as_json:
         sys.stdout.write(json.dumps(_data(told), ensure_ascii=False, indent=2) + "\n")
     else:
@@ -43,34 +60,32 @@ def command(
 def _data(told: Backtest) -> dict[str, Any]:
     from dataclasses import asdict
 
+    return {**asdict(told), "results": [data_of(result) for result in told.results]}
+
+
+def data_of(result: Result) -> dict[str, Any]:
+    """One plan's figures, for programs."""
+    from dataclasses import asdict
+
     from flowops.core.time import isodate
 
-    answer = asdict(told)
-    for result in answer["results"]:
-        result["days"] = [
-            {"day": isodate(day), "channel": channel, "dispatched": count} for day, channel, count in result["days"]
-        ]
-    return answer
+    days = [{"day": isodate(day), "channel": channel, "dispatched": count} for day, channel, count in result.days]
+    steps = [{"step": step, "channel": channel, "dispatched": count} for step, channel, count in result.steps]
+    return {**asdict(result), "days": days, "steps": steps}
 
 
 def _print(told: Backtest, *, verbose: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
     console = Console(highlight=False)
     for result in told.results:
-        table = Table(title=f"{result.plan} {result.version}", title_justify="left", box=None, show_header=False)
-        table.add_column()
-        table.add_column(justify="right")
-        table.add_column()
-        for row in _rows(result):
-            table.add_row(*row)
-        if verbose:
-            from flowops.core.time import isodate
-
-            for day, channel, count in result.days:
-                table.add_row(f"  {isodate(day)} {channel}", f"{count:,}", "")
-        console.print(table)
+        console.print(f"{result.plan} {result.version}", style="italic")
+        rows = _rows(result, told.currency, verbose=verbose)
+        names, figures = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+        for name, figure, more in rows:
+            console.print(escape(f"{name:<{names}}  {figure:>{figures}}  {more}".rstrip()), soft_wrap=True)
+        console.print()
     notes = f"{told.records:,} records"
     notes += "".join(
         f", {count:,} {what}" for count, what in ((told.late, "late"), (told.bad, "dead letters")) if count
@@ -80,27 +95,72 @@ def _print(told: Backtest, *, verbose: bool) -> None:
         console.print(f"not read, being no files: {', '.join(told.not_read)}; a log of them is given by --input")
 
 
-def _rows(result: Result) -> list[tuple[str, str, str]]:
+def _rows(result: Result, currency: str | None, *, verbose: bool) -> list[tuple[str, str, str]]:
+    """(what, its figure, more about it)."""
     rows = [("triggered", f"{result.triggered:,}", "")]
-    rows += [(f"  lost: {loss}", f"{count:,}", "") for loss, count in result.losses.items()]
-    per_day = f"{result.dispatched / len(result.days):,.1f} a day with any" if result.days else ""
-    rows.append(("dispatched", f"{result.dispatched:,}", per_day))
+    if result.steps:
+        rows.append(("attempts", f"{result.attempts:,}", "a step on a channel each"))
+    rows += [
+        (f"  lost: {loss}", f"{count:,}", f"{count / result.attempts:.1%}") for loss, count in result.losses.items()
+    ]
+    rows += _dispatched(result, verbose=verbose)
     if result.pending:
-        rows.append(("still pending", f"{result.pending:,}", "--until lets time go on"))
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in result.pending.items())
+        rows.append(("still pending", f"{sum(result.pending.values()):,}", f"{kinds}; --until lets time go on"))
     if result.cost is not None:
-        rows.append(("cost", f"{result.cost:,.2f}", ""))
-    rows += [(f"goal {goal.goal}", f"{goal.attained:,}", _rates(goal, result)) for goal in result.goals]
+        rows.append(("cost", f"{result.cost:,.2f}", currency or ""))
+    for goal in result.goals:
+        rows += _goal(goal, result, currency)
     return rows
 
 
-def _rates(goal: Goal, result: Result) -> str:
-    said = []
-    if result.sent_to:
-        said.append(f"{goal.attained / result.sent_to:.1%} of {result.sent_to:,} users and days")
-    if result.held_out:
-        said.append(f"anyway {goal.held_out_attained / result.held_out:.1%} of {result.held_out:,} held out")
+def _dispatched(result: Result, *, verbose: bool) -> list[tuple[str, str, str]]:
+    from flowops.core.time import isodate
+
+    numbers = {day for day, _, _ in result.days}
+    listed = verbose or len(numbers) <= FEW_DAYS
+    channels: dict[str, int] = {}
+    for _, channel, count in result.days:
+        channels[channel] = channels.get(channel, 0) + count
+    more = ", ".join(f"{channel} {count:,}" for channel, count in sorted(channels.items()))
+    if numbers:
+        more += f"; on {len(numbers):,} day{'' if len(numbers) == 1 else 's'}" + (
+            "" if listed else ", which -v lists and --html draws"
+        )
+    rows = [("dispatched", f"{result.dispatched:,}", more)]
+    rows += [(f"  step {step} {channel}", f"{count:,}", "") for step, channel, count in result.steps]
+    if listed:
+        rows += [(f"  {isodate(day)} {channel}", f"{count:,}", "") for day, channel, count in result.days]
+    return rows
+
+
+def _goal(goal: Goal, result: Result, currency: str | None) -> list[tuple[str, str, str]]:
+    from flowops.lab.page import HOW_TO_MEASURE
+
+    name = f"goal {goal.goal}"
+    if goal.receipt is not None:
+        return [(name, "-", f"by the receipt {goal.receipt}, which no log tells of messages that nobody sent")]
+    own = "nobody was reached"
+    if goal.rate is not None:
+        own = f"{_rate(goal.rate)} of {result.sent_to:,} users and tasks"
     if goal.target is not None:
-        said.append(f"target {goal.target:.0%}")
+        own += f", target {100 * goal.target:g}%"
+    rows = [(name, f"{goal.attained:,}", own)]
+    if goal.natural is not None:
+        rows.append(
+            ("  anyway", f"{goal.held_out_attained:,}", f"{_rate(goal.natural)} of {result.held_out:,} held out")
+        )
+    elif result.holdout:
+        rows.append(("  anyway", "-", "nobody was held out on this log"))
+    else:
+        rows.append(("  anyway", "-", f"the plan holds nobody out; `{HOW_TO_MEASURE}` in it measures a natural rate"))
+    if goal.lift is not None:
+        points = [f"{100 * value:+.1f}" for value in (goal.lift.value, goal.lift.low, goal.lift.high)]
+        rows.append(("  lift", points[0], f"points ({points[1]} to {points[2]})"))
     if goal.value is not None:
-        said.append(f"worth {goal.value:,.2f}")
-    return ", ".join(said)
+        rows.append(("  worth", f"{goal.value:,.2f}", currency or ""))
+    return rows
+
+
+def _rate(rate: Rate) -> str:
+    return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"

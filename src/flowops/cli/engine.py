@@ -13,8 +13,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from flowops.cli.plans import moment_of
-from flowops.core.records import Micros
-from flowops.core.time import Zone, isoformat, to_datetime
+from flowops.core.time import Zone, isoformat
 from flowops.rules.load import find_project
 from flowops.streaming.engine import Ended, execute
 from flowops.streaming.failures import own_streams
@@ -75,7 +74,7 @@ def _with_bar(console: Console, job: Job, settings: Settings, *, fresh: bool) ->
 
 
 def _line(progress: Progress, zone: Zone) -> str:
-    reached = "..." if progress.event_time is None else _local(progress.event_time, zone)
+    reached = "..." if progress.event_time is None else zone.minute(progress.event_time)
     return f"{progress.read:,} records, {progress.rate:,.0f}/s, at {reached}, {progress.dispatched:,} dispatched"
 
 
@@ -103,7 +102,7 @@ def _print(job: Job, ended: Ended, mode: str) -> None:
         console.print("This replay has already finished; nothing was done. Begin anew with `flowops replay --fresh`.")
     else:
         resumed = " (went on where it was)" if ended.resumed else ""
-        until = "" if progress.event_time is None else f", up to {_local(progress.event_time, job.project.zone)}"
+        until = "" if progress.event_time is None else f", up to {job.project.zone.minute(progress.event_time)}"
         console.print(
             f"{'Stopped' if ended.status == 'stopped' else 'Done'}{resumed}: read {progress.read:,} records in"
             f" {progress.seconds:.1f} s ({progress.rate:,.0f}/s){until}."
@@ -129,7 +128,3 @@ def _sums(job: Job) -> Summary | None:
         return None
     with connect(job.config.warehouse) as connection:
         return summary(connection)
-
-
-def _local(ts: Micros, zone: Zone) -> str:
-    return to_datetime(ts + zone.offset(ts)).strftime("%Y-%m-%d %H:%M")

@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from flowops.cli import backtest, explain, graph, init, lint, new, preview, replay, report, run, schema, sql, test
+from flowops.cli import backtest, diff, explain, graph, init, lint, new, preview, replay, report, run, schema, sql, test
 from flowops.errors import FlowopsError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for name, verb in (
     ("graph", graph),
     ("preview", preview),
     ("backtest", backtest),
+    ("diff", diff),
     ("explain", explain),
     ("replay", replay),
     ("run", run),

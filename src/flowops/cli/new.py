@@ -30,6 +30,7 @@ def command(
 ) -> None:
     """Write a plan for a scenario into rules/NAME.yaml, with the project's events and channel, and its test beside."""
     from flowops.errors import ConfigError
+    from flowops.rules.editors import FOLDER
     from flowops.rules.scenarios import SCENARIOS, fill, fill_test, lacking, silent, unknown_attributes
     from flowops.settings.guess import one_of
 
@@ -68,6 +69,8 @@ def command(
             f"wrote {path}\nwrote {test}\n"
             f"Next: change them, then `flowops lint`, `flowops test {plan}` and `flowops preview {plan}`.\n"
         )
+        if not (folder / FOLDER).is_dir():
+            sys.stdout.write("`flowops schema` writes the schemas that both files name, for editors.\n")
 
 
 def _list(*, as_json: bool) -> None:

@@ -40,8 +40,8 @@ def command(
     """Show each message of a plan as its channel would, for a real profile or a made-up one.
 
     A user's profile is read from the files of the profiles and segments sources; of those that are streams, from the
-    state of a run in this project. Missing values, and what stands in for
-    them, are listed below the messages.
+    state of a run in this project. Missing values, and what stands in for them, are listed below the messages. What the
+    user did before (`did`, `did_not`) is not known here: then the audience is told to be not judged.
     """
     from flowops.cli.plans import plan_of
     from flowops.rules.preview import preview
@@ -53,26 +53,38 @@ def command(
     if person is not None and user is not None and person.not_read:
         _ask_engine(compiled, person, user)
     given = _given(compiled, person, profile or [], event or [], now)
-    channel = compiled.file.channels[found.step.channel.name]
-    shown = preview(
-        compiled.project,
-        found,
-        compiled.checked,
-        {name: attribute.type for name, attribute in compiled.file.profile.items()},
-        given,
-        now=now,
-        user_id=user,
-        kind=channel.type,
-        sms=channel.limit == "sms",
-        sensitive=compiled.config.sensitive,
-    )
+    shown = []
+    for number, step in enumerate(found.messages):
+        channel = compiled.file.channels[step.channel.name]
+        each = preview(
+            compiled.project,
+            found,
+            compiled.checked,
+            compiled.file.attributes,
+            given,
+            now=now,
+            user_id=user if person is None else person.user_id,
+            kind=channel.type,
+            sms=channel.limit == "sms",
+            sensitive=compiled.config.sensitive,
+            number=number,
+        )
+        shown.append(each)
     if as_json:
-        answer = asdict(shown) | {"user": user, "found_in": person.found_in if person else []}
-        for message in answer["messages"]:
-            message["sms"] = {name: {**length} for name, length in message["sms"].items()}
+        about = {"user": user, "found_in": person.found_in if person else []}
+        answers = [_data(each) | about for each in shown]
+        answer = answers[0] if found.journey is None else {"plan": found.id, "version": found.version, "steps": answers}
         sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=2) + "\n")
     else:
-        _print(shown, user, person, made_up=given.made_up)
+        for number, each in enumerate(shown):
+            _print(each, user, person if not number else None, made_up=given.made_up)
+
+
+def _data(shown: Preview) -> dict[str, Any]:
+    answer = asdict(shown)
+    for message in answer["messages"]:
+        message["sms"] = {name: {**length} for name, length in message["sms"].items()}
+    return answer
 
 
 def _ask_engine(compiled: Compiled, person: Person, user: str) -> None:
@@ -97,7 +109,7 @@ def _given(compiled: Compiled, person: Person | None, profile: list[str], event:
 
     zone = compiled.checked.zone
     attributes: dict[str, Any] = {} if person is None else dict(person.attributes)
-    types = {name: attribute.type for name, attribute in compiled.file.profile.items()}
+    types = compiled.file.attributes
     for text in profile:
         name, value = _pair(text, "--profile", "city=Beijing")
         if name not in types:
@@ -139,7 +151,8 @@ def _print(shown: Preview, user: str | None, person: Person | None, *, made_up: 
         console.print(escape(text), style=style, soft_wrap=True)
 
     whose = "a made-up profile" if made_up else "the given profile" if user is None else f"user {user}"
-    say(f"{shown.plan} {shown.version}, on {shown.channel} ({shown.kind}), for {whose}")
+    step = "" if shown.step is None else f", step {shown.step}"
+    say(f"{shown.plan} {shown.version}{step}, on {shown.channel} ({shown.kind}), for {whose}")
     if person is not None:
         if not person.found_in:
             say(f"no profile of {user} was found: every attribute that was not given is missing", "yellow")
@@ -149,6 +162,10 @@ def _print(shown: Preview, user: str | None, person: Person | None, *, made_up: 
             say(note, "yellow")
     for reason, detail in shown.losses:
         say(f"nothing would be sent: {reason}, {detail}", "yellow")
+    if shown.unjudged is not None:
+        how = f"flowops explain --user {user or 'ID'} --plan {shown.plan}"
+        said = f"not judged: the audience ({shown.unjudged}) asks what the user did; `{how}` judges it on the log"
+        say(said, "yellow")
     for message in shown.messages:
         own = user is not None and message.variant is not None and message.variant == shown.arm
         _panel(console, shown, message, own=own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +14,8 @@ from flowops.errors import ConfigError, RunError
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from flowops.warehouse.reports import Attainment, Loss, Refused, Totals, Waiting
+    from flowops.lab.rates import Rate
+    from flowops.warehouse.reports import Attainment, LayerAttainment, Loss, Refused, Totals, Waiting
 
 WIDE = 110
 """Columns of a terminal from which the tables show everything."""
@@ -45,51 +46,80 @@ def command(
                 "trusted: the view `balance` shows where, and `flowops replay --fresh` makes them anew"
             )
         attainment = reports.attainment(connection, plan)
+        layers = reports.by_layer(connection, plan)
         losses = reports.losses(connection, plan)
         waiting = reports.waiting(connection, plan)
         refused = reports.refused(connection) if plan is None else []
     finally:
         connection.close()
     if as_json:
-        _print_json(attainment=attainment, losses=losses, totals=totals, pending=waiting, refused=refused)
+        _print_json(
+            {
+                "attainment": [_plain(row) | _bounds(row) for row in attainment],
+                "layers": [_plain(row) for row in layers],
+                "losses": [_plain(row) for row in losses],
+                "totals": [_plain(row) for row in totals],
+                "pending": [_plain(row) for row in waiting],
+                "refused": [_plain(row) for row in refused],
+            }
+        )
     else:
-        render(Console(), attainment, losses, totals, waiting, refused)
+        render(Console(), attainment, layers, losses, totals, waiting, refused, zone)
 
 
-def _print_json(**tables: Sequence[Any]) -> None:
+def _print_json(data: Mapping[str, Any]) -> None:
     import msgspec
 
-    from flowops.core.time import isoformat
-
-    def plain(row: Any) -> dict[str, Any]:
-        values = dict(row._asdict())
-        if "next_due" in values:
-            values["next_due"] = isoformat(values["next_due"])
-        return values
-
-    data = {name: [plain(row) for row in rows] for name, rows in tables.items()}
     encoded = msgspec.json.Encoder(decimal_format="number").encode(data)
     typer.echo(msgspec.json.format(encoded, indent=2).decode())
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    from flowops.core.time import isoformat
+
+    values = dict(row._asdict())
+    if "next_due" in values:
+        values["next_due"] = isoformat(values["next_due"])
+    return values
+
+
+def _bounds(row: Attainment) -> dict[str, float | None]:
+    """Between what the lift lies (S23)."""
+    lift = _lift_of(row)
+    low, high = (None, None) if lift is None else (lift.low, lift.high)
+    return {"lift_low": low, "lift_high": high}
+
+
+def _lift_of(row: Attainment) -> Rate | None:
+    """How much higher the rate of who was not held out is than that of who was, with its interval (S23)."""
+    from flowops.lab.rates import difference, rate
+
+    own, natural = rate(row.assigned_attained, row.assigned), rate(row.held_out_attained, row.held_out)
+    return difference(own, natural) if own is not None and natural is not None else None
 
 
 def render(
     console: Console,
     attainment: Sequence[Attainment],
+    layers: Sequence[LayerAttainment],
     losses: Sequence[Loss],
     totals: Sequence[Totals],
     waiting: Sequence[Waiting],
     refused: Sequence[Refused],
+    zone: str,
 ) -> None:
-    """Print the report; it reads well from 80 columns on."""
+    """Print the report, with times in `zone`; it reads well from 80 columns on."""
     wide = console.width >= WIDE
     console.print(_attainment(attainment, wide=wide))
     if any(row.held_out for row in attainment):
-        console.print(_lift(attainment))
+        console.print(_lift(attainment, wide=wide))
+    if layers:
+        console.print(_layers(layers))
     console.print(_totals(totals, wide=wide))
     if losses:
         console.print(_losses(losses))
     if waiting:
-        console.print(_waiting(waiting))
+        console.print(_waiting(waiting, zone))
     if refused:
         console.print(_refused(refused))
 
@@ -152,22 +182,37 @@ def _attainment(rows: Sequence[Attainment], *, wide: bool) -> RenderableType:
     return _table("Goal attainment", headings, cells, 2)
 
 
-def _lift(rows: Sequence[Attainment]) -> RenderableType:
-    headings = ["plan", "goal", "rate", "held out", "attained", "their rate", "lift"]
+def _lift(rows: Sequence[Attainment], *, wide: bool) -> RenderableType:
+    headings = ["plan", "goal", "rate", *(["held out", "attained"] if wide else []), "their rate", "lift, points"]
     cells = [
         [
             row.plan,
             row.goal,
-            _share(row.rate),
-            f"{row.held_out:,}",
-            f"{row.held_out_attained:,}",
+            _share(row.assigned_attained / row.assigned if row.assigned else None),
+            *([f"{row.held_out:,}", f"{row.held_out_attained:,}"] if wide else []),
             _share(row.held_out_rate),
-            "-" if row.lift is None else f"{100 * row.lift:+.1f} pt",
+            "-" if lift is None else f"{100 * lift.value:+.1f} ({100 * lift.low:+.1f} to {100 * lift.high:+.1f})",
         ]
-        for row in rows
-        if row.held_out
+        for row, lift in ((row, _lift_of(row)) for row in rows if row.held_out)
     ]
     return _table("Against those held out", headings, cells, 2)
+
+
+def _layers(rows: Sequence[LayerAttainment]) -> RenderableType:
+    headings = ["plan", "goal", "layer", "delivered", "attained", "rate", "value"]
+    cells = [
+        [
+            row.plan,
+            row.goal,
+            row.layer,
+            f"{row.delivered:,}",
+            f"{row.attained:,}",
+            _share(row.rate),
+            "-" if row.value is None else f"{row.value:,.2f}",
+        ]
+        for row in rows
+    ]
+    return _table("By layer", headings, cells, 3)
 
 
 def _totals(rows: Sequence[Totals], *, wide: bool) -> RenderableType:
@@ -193,13 +238,14 @@ def _losses(rows: Sequence[Loss]) -> RenderableType:
     )
 
 
-def _waiting(rows: Sequence[Waiting]) -> RenderableType:
-    from flowops.core.time import isoformat
+def _waiting(rows: Sequence[Waiting], zone: str) -> RenderableType:
+    from flowops.core.time import Zone
 
+    clock = Zone(zone)
     return _table(
         "Pending when the engine last stopped",
         ["plan", "kind", "next due", "count"],
-        [[row.plan, row.kind, isoformat(row.next_due), f"{row.instances:,}"] for row in rows],
+        [[row.plan, row.kind, clock.minute(row.next_due), f"{row.instances:,}"] for row in rows],
         3,
     )
 

@@ -14,14 +14,14 @@ from flowops.cli.options import AsJson, Project, Verbose
 
 def command(
     kind: Annotated[
-        Literal["project", "plan", "test", "template"] | None,
+        Literal["project", "plan", "test", "policy", "template"] | None,
         typer.Argument(help="Print this one; left out: write all of them.", show_default=False),
     ] = None,
     project: Project = None,
     as_json: AsJson = False,
     verbose: Verbose = False,  # noqa: ARG001 - read by main
 ) -> None:
-    """Write JSON Schemas of flowops.yaml, plans, tests and templates into the project's folder schema/, for editors.
+    """Write JSON Schemas of flowops.yaml, plans, tests, policies and templates into the folder schema/, for editors.
 
     Rule files point there: `# yaml-language-server: $schema=../schema/plan.json`.
     """

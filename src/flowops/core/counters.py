@@ -8,11 +8,11 @@ those of its instant. One whose window has passed by holds nothing that matters,
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
-from flowops.core.plan import Counter, Lookback
+from flowops.core.plan import Counter, Layering, Lookback
 from flowops.core.records import Micros
 from flowops.core.state import Entry, Tally, User
 
@@ -71,12 +71,30 @@ def take(counter: Counter, tally: Tally, at: Micros, ts: Micros, event_id: str, 
     if counter.kind == "sum":
         tally.total = str(_EXACT.add(Decimal(tally.total), Decimal(counted or 0)))
         if len(entries) > LONGEST:
-            (_, _, oldest), (then, id_, next_) = entries[0], entries[1]
-            entries[:2] = [(then, id_, str(_EXACT.add(Decimal(oldest or 0), Decimal(next_ or 0))))]
+            _join_oldest(entries)
         tally.armed = tally.armed or not holds(counter, tally)
     elif len(entries) > counter.keeps:
         del entries[0]
     return True
+
+
+def join(counter: Counter, tally: Tally, other: Tally, now: Micros) -> None:
+    """Join what was counted of another user, who is this one (S2a); an event that both have counts once."""
+    pass_by(counter, tally, now)
+    pass_by(counter, other, now)
+    known = {event_id for _, event_id, _ in tally.entries}
+    entries = sorted(tally.entries + [entry for entry in other.entries if entry[1] not in known], key=_ts)
+    if counter.kind == "distinct":
+        last = {value: place for place, (_, _, value) in enumerate(entries)}
+        entries = [entry for place, entry in enumerate(entries) if last[entry[2]] == place]
+    if counter.kind == "sum":
+        while len(entries) > LONGEST:
+            _join_oldest(entries)
+        tally.total = str(_sum(entries))
+    else:
+        del entries[: -counter.keeps]
+    tally.entries = entries
+    tally.armed = (tally.armed and other.armed) or not holds(counter, tally)
 
 
 def pass_by(counter: Counter, tally: Tally, now: Micros) -> None:
@@ -105,19 +123,28 @@ def answer(
     before the timer that does, `[now - W, now)` (S10).
     """
     begin = since if counter.begin is None else counter.begin
-    if counter.within is not None:
-        begin = now - counter.within + (not by_timer)
+    if look.within is not None:
+        begin = now - look.within + (not by_timer)
     known = since is not None and begin is not None and since <= begin
     entries = [] if tally is None else [one for one in tally.entries if begin is None or one[0] >= begin]
     have: int | Decimal = len(entries)
     if counter.kind == "sum":
-        have = Decimal(0)
-        for _, _, amount in entries:
-            have = _EXACT.add(have, Decimal(amount or 0))
+        have = _sum(entries)
     if look.high is not None and have > look.high:
         return False
     if known or (look.high is None and have >= look.low):
         return have >= look.low
+    return None
+
+
+def layer_of(layering: Layering, ask: Callable[[Lookback], bool | None]) -> str | None:
+    """The first layer of which all is so; None where there is none, or that hangs on what is not known (S12b)."""
+    for name, asked in layering.layers:
+        answers = [ask(look) for look in asked]
+        if all(answers):
+            return name
+        if False not in answers:
+            return None
     return None
 
 
@@ -155,6 +182,19 @@ def counted_value(counter: Counter, value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value)
+
+
+def _sum(entries: Sequence[Entry]) -> Decimal:
+    total = Decimal(0)
+    for _, _, amount in entries:
+        total = _EXACT.add(total, Decimal(amount or 0))
+    return total
+
+
+def _join_oldest(entries: list[Entry]) -> None:
+    """The oldest amount joins the next one."""
+    (_, _, oldest), (then, id_, next_) = entries[0], entries[1]
+    entries[:2] = [(then, id_, str(_EXACT.add(Decimal(oldest or 0), Decimal(next_ or 0))))]
 
 
 def _ts(entry: Entry) -> Micros:

@@ -38,7 +38,8 @@ class Decision(NamedTuple):
 
     One wide row instead of three narrow ones: a dispatch costs one row, and the three relations cannot disagree.
     A trigger that was held (S26) is decided again, so it has several rows, numbered by `attempt` from 0.
-    `step` and `channel` are None when the trigger was lost before a channel was considered (S22).
+    `step` and `channel` are None when the trigger was lost before a channel was considered (S22). A journey that is
+    over and made no attempt has one row, of stage `left_out`, which tells of its trigger alone.
     """
 
     trigger_id: Id
@@ -46,15 +47,17 @@ class Decision(NamedTuple):
     plan: Label
     version: Label
     day: Day
+    clock: Label | None  # the local time of its task, where a day has several (S18a)
     user_id: Id
     key: Label | None
     triggered_at: Time
     evidence: Ids
     arm: Label | None  # `treatment` or `holdout`; None without an experiment
     variant: Label | None
+    layer: Label | None  # the user's, of the layering that figures are split by (S12b)
     step: Label | None
     channel: Label | None
-    stage: Label  # `delivered`, `sent` (and its receipts awaited), `held`, or one of `LOSSES`
+    stage: Label  # `delivered`, `sent` (and its receipts awaited), `held`, `left_out`, or one of `LOSSES`
     detail: Text | None
     decided_at: Time
     expires_at: Time | None
@@ -91,10 +94,11 @@ class GoalEvent(NamedTuple):
     plan: Label
     version: Label
     day: Day
+    clock: Label | None  # as in `Decision`
     user_id: Id
     goal: Label
     trigger_id: Id
-    dispatch_id: Id | None  # None for the holdout arm
+    dispatch_id: Id | None  # None where arms are compared (S23): in the holdout, and in `Effects.compared`
     arm: Label | None
     variant: Label | None
     event_id: Id
@@ -103,8 +107,16 @@ class GoalEvent(NamedTuple):
     credited: Flag
 
 
+class Link(NamedTuple):
+    """From then on the identity's records are the user's (S2a); None: from before the first record."""
+
+    identity: Id
+    user_id: Id  # as the link names it
+    linked_at: Time | None
+
+
 class Pending(NamedTuple):
-    """What still waits when a run ends or stops (S6): kind is `wait`, `delay`, `held`, or `sent` for its receipts."""
+    """What still waits when a run ends or stops (S6): kind is one of `state.KINDS`, or `sent` for its receipts."""
 
     plan: Label
     version: Label
@@ -137,6 +149,9 @@ class Effects(NamedTuple):
     outside_audience: int
     stages: list[StageChange]
     receipts: list[Receipt]
+    links: list[Link]
+    further: list[str]  # of each decision that is not the first of its trigger, with `attempt` 0: its plan
+    compared: list[GoalEvent]  # of who was not held out, since the arm was drawn: for the lift alone (S23)
 
 
 LOSSES = (
@@ -164,12 +179,20 @@ LOSSES = (
 """The closed set of loss reasons, in the order in which they are checked."""
 
 
+ASSIGNED = ("delivered", "sent", *LOSSES[LOSSES.index("holdout") + 1 :])
+"""The stages of attempts that were not held out, though they might have been: the experiment was asked (S23)."""
+
+
+LEFT_OUT = "left_out"
+"""The stage of a trigger of which no attempt was made: the conditions of its journey left all steps out (S30)."""
+
+
 def dispatch_id(trigger_id: str, step: str, channel: str) -> str:
     """A function of plan, task, user, trigger instance, step and channel (S32): the same after a crash."""
     return f"{trigger_id}-{step}-{channel}"
 
 
 @lru_cache(maxsize=4096)
-def task_id(plan: str, day: int) -> str:
-    """The task of a triggered plan: one per day, in the plan's zone, of the trigger (S18a)."""
-    return f"{plan}@{isodate(day)}"
+def task_id(plan: str, day: int, clock: str | None) -> str:
+    """A task: of a day, in the plan's zone, of the trigger; with its local time where a day has several (S18a)."""
+    return f"{plan}@{isodate(day)}" if clock is None else f"{plan}@{isodate(day)}T{clock}"

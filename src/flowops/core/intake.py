@@ -17,6 +17,7 @@ from flowops.core.records import (
     BEFORE_ALL,
     ENDED,
     LEAVE,
+    LINK,
     NO_WATERMARK,
     POSITION_BITS,
     PROFILE,
@@ -50,23 +51,32 @@ class Intake:
         source: who listens, and how far its records may be out of order.
         name: the partition's name, for the ids of events that carry none.
         attributes: the attributes by number (`plan.Project.attributes`); needed by profile and segment sources.
+        shards: over how many users are spread (`plan.Project.shards`).
     """
 
     __slots__ = (
-        "_base", "_columns", "_everyone", "_known", "_name", "_source", "_tell",
+        "_base", "_columns", "_everyone", "_known", "_name", "_shards", "_source", "_tell",
         "bound", "ended", "first", "heard", "highest", "read", "watermark",
     )  # fmt: skip
 
-    def __init__(self, partition: int, source: Source, name: str, attributes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, partition: int, source: Source, name: str, attributes: Sequence[str] = (), shards: int = SHARDS
+    ) -> None:
         self._base = partition << POSITION_BITS
         self._source = source
         self.bound = source.out_of_orderness
         self._name = name
+        self._shards = shards
         self._known = {attribute: number for number, attribute in enumerate(attributes)}
         self._columns = tuple(
             (self._known.get(column.name, place), column.attribute) for place, column in enumerate(source.columns)
         )
-        tells = {"profiles": self._tell_profile, "segments": self._tell_segment, "receipts": self._tell_receipt}
+        tells = {
+            "profiles": self._tell_profile,
+            "segments": self._tell_segment,
+            "receipts": self._tell_receipt,
+            "identities": self._tell_link,
+        }
         self._tell: Tell | None = tells.get(source.kind)
         everyone = self._known.get(KNOWN)
         self._everyone: tuple[tuple[int, bool], ...] = () if everyone is None else ((everyone, True),)
@@ -114,6 +124,7 @@ class Intake:
         routes = self._source.routes.get
         fallback = self._source.any_route
         base = self._base
+        shards = self._shards
         bound = self.bound
         unit = chunk.unit
         # The watermark is the highest time less the bound, unless the wall clock has moved it further (`advance_to`).
@@ -144,7 +155,7 @@ class Intake:
             if event_id is None:
                 event_id = self._made_id(position)
             record = (at, base + position, user_id, ts, event_id, routed[1], routed[0])
-            into[crc32(user_id.encode()) % SHARDS].append(record)  # `shard_of`, without the call
+            into[crc32(user_id.encode()) % shards].append(record)  # `shard_of`, without the call
         if mark > before:
             self.highest = mark
             self.watermark = mark - bound
@@ -181,16 +192,19 @@ class Intake:
         values = [
             (number, value) for number, attribute in self._columns if (value := getattr(row, attribute)) is not UNSET
         ]
-        return shard_of(row.user_id), (*values, *self._everyone), PROFILE
+        return shard_of(row.user_id, self._shards), (*values, *self._everyone), PROFILE
 
     def _tell_segment(self, row: Any) -> Told | None:
         """Membership is an attribute of the user like any other; a segment that no plan asks about is none."""
         number = self._known.get(SEGMENT + row.event)
         values = self._everyone if number is None else ((number, row.p0 != LEAVE), *self._everyone)
-        return (shard_of(row.user_id), values, PROFILE) if values else None
+        return (shard_of(row.user_id, self._shards), values, PROFILE) if values else None
 
     def _tell_receipt(self, row: Any) -> Told:
-        return shard_of_dispatch(row.p0), (row.p0, row.event, row.p1), RECEIPT
+        return shard_of_dispatch(row.p0, self._shards), (row.p0, row.event, row.p1, row.user_id or None), RECEIPT
+
+    def _tell_link(self, row: Any) -> Told:
+        return shard_of(row.user_id, self._shards), (row.event, self._source.name, self._name), LINK
 
     def _made_id(self, position: int) -> str:
         return f"{self._source.name}/{self._name}:{position}"
@@ -202,7 +216,7 @@ class Intake:
         event = "profile" if self._source.kind == "profiles" else row.event
         user_id = row.user_id or ""
         note = LateRecord(self._source.name, self._name, position, event, event_id, user_id, ts, watermark)
-        late[shard_of(user_id)].append(note)
+        late[shard_of(user_id, self._shards)].append(note)
 
 
 def _positions(chunk: Chunk) -> Sequence[int]:

@@ -6,16 +6,18 @@ Nothing of this is in the way of a run, which uses `Shard` itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from flowops.core.admission import Verdict
 from flowops.core.effects import Decision, GoalEvent
+from flowops.core.journey import Position, facts
 from flowops.core.matchers import DateMatcher
 from flowops.core.matchers.keys import key_of
-from flowops.core.plan import Attributes, Plan, Start
-from flowops.core.records import TRIGGER_ID, Micros, Record
+from flowops.core.plan import Attributes, Branch, DateTrigger, Plan, Start, Step, Steps
+from flowops.core.records import TRIGGER_ID, Micros, Record, Values
 from flowops.core.shard import Shard
-from flowops.core.state import OPEN, WAIT, Instance, Send, Sent, User
+from flowops.core.state import JOURNEY, OPEN, WAIT, Entered, Instance, Send, Sent, User
 from flowops.core.time import Zone
 from flowops.core.timers import NEVER
 
@@ -39,6 +41,15 @@ class Began(NamedTuple):
     at: Micros
     plan: int
     instance: Instance  # a copy, as all here
+
+
+class Joined(NamedTuple):
+    """An id leads to the user from now on; what is known of it as a user of its own, if anything is, joins."""
+
+    user_id: str
+    at: Micros
+    identity: str
+    is_known: bool
 
 
 class Moved(NamedTuple):
@@ -105,11 +116,54 @@ class Decided(NamedTuple):
     plan: int
     instance: Instance
     decision: Decision | None
+    message: int  # which of the plan's
     profile: Attributes
     zone: Zone
     sends: tuple[Send, ...]
-    entries: tuple[tuple[int, str | None, Micros], ...]
+    entries: tuple[Entered, ...]
     withdrawn: tuple[tuple[int, Micros], ...]
+
+
+class LeftOut(NamedTuple):
+    """A journey is over and made no attempt."""
+
+    user_id: str
+    at: Micros
+    plan: int
+    instance: Instance
+
+
+class Paused(NamedTuple):
+    """A journey waits at a node: for a time or an event, or, at a step, until the one before is decided."""
+
+    user_id: str
+    at: Micros
+    plan: int
+    instance: Instance
+    node: int
+    due: Micros
+
+
+class Resumed(NamedTuple):
+    """An event ended the wait of a journey."""
+
+    user_id: str
+    at: Micros
+    plan: int
+    instance: Instance
+
+
+class Asked(NamedTuple):
+    """A journey came to a condition: a branch's, or that of a channel (its message); with all that it saw."""
+
+    user_id: str
+    at: Micros
+    plan: int
+    of: Branch | Step
+    met: bool
+    values: Values
+    steps: Steps
+    profile: Attributes
 
 
 class Changed(NamedTuple):
@@ -118,6 +172,7 @@ class Changed(NamedTuple):
     user_id: str
     at: Micros
     plan: int
+    message: int
     stage: str
     detail: str | None
 
@@ -131,7 +186,23 @@ class Attained(NamedTuple):
     goal: GoalEvent
 
 
-Fact: TypeAlias = Came | Began | Moved | Ended | Unmoved | Fired | Outside | Decided | Changed | Attained
+Fact: TypeAlias = (
+    Came
+    | Joined
+    | Began
+    | Moved
+    | Ended
+    | Unmoved
+    | Fired
+    | Outside
+    | Decided
+    | LeftOut
+    | Paused
+    | Resumed
+    | Asked
+    | Changed
+    | Attained
+)
 
 
 class ObservedShard(Shard):
@@ -155,23 +226,37 @@ class ObservedShard(Shard):
         self.seen.append(Came(user_id, at, record))
         told = len(self.seen)
         user = self._users.find(user_id)
-        before = self._under_way = _copies(user)
-        withheld = self._withheld(record, user)
+        self._under_way = _copies(user)
         goals = len(self._effects.goals)
         super()._handle(record)
-        self._compare(user_id, at, before, ran_out=False)
+        withheld = self._withheld(record, self._users.find(user_id))  # asked with the event itself, as it was
+        self._compare(user_id, at, self._under_way, ran_out=False)
         moved = {fact.plan for fact in self.seen[told:] if isinstance(fact, (Began, Moved, Fired))}
         self.seen += [fact for fact in withheld if fact.plan not in moved]
         self._note_goals(at, goals)
 
-    def _take_receipt(self, record: Record) -> None:
-        at, _, named, _, _, (dispatch, _, _), _ = record
+    def _label(self, attained: Sequence[GoalEvent], record: Record) -> None:
+        super()._label(attained, record)
+        self._under_way = _copies(self._users.find(attained[0].user_id))  # what the label began is told
+
+    def _take_receipt(self, record: Record) -> list[GoalEvent]:
+        at, _, named, _, _, (dispatch, *_), _ = record
         user_id = self._sent_to.get(dispatch[:TRIGGER_ID])
         if not named and user_id:
             self.seen.append(Came(user_id, at, record))
         goals = len(self._effects.goals)
-        super()._take_receipt(record)
+        attained = super()._take_receipt(record)
         self._note_goals(at, goals)
+        return attained
+
+    def _join(self, record: Record) -> None:
+        at, _, user_id, _, _, (identity, *_), _ = record
+        other = self._users.find(identity)
+        before = _copies(self._users.find(user_id)) | _copies(other)
+        self.seen.append(Joined(user_id, at, identity, other is not None))
+        super()._join(record)
+        dated = {plan.index for plan in self.project.plans if isinstance(plan.trigger, DateTrigger)}  # `_expect` tells
+        self._compare(user_id, at, {n: each for n, each in before.items() if each[1].plan not in dated}, ran_out=False)
 
     def _note_goals(self, at: Micros, since: int) -> None:
         goals = self._effects.goals[since:]
@@ -199,7 +284,7 @@ class ObservedShard(Shard):
                 continue
             plan, inside = matcher.plan, matcher.opens <= now < matcher.closes
             for user_id, user in self._users.each():
-                if not inside or not self._is_inside(plan, user, user.profile or self._unknown, now):
+                if not inside or not self._is_inside(plan, user, self._profile(user, now), now):
                     known = self._all_known(plan, user, now)
                     self.seen.append(Outside(user_id, now, plan.index, "audience" if inside else "dates", known))
         super()._occur(now)
@@ -215,6 +300,10 @@ class ObservedShard(Shard):
 
     def _act(self, plan: Plan, user_id: str, user: User, fired: Instance, now: Micros) -> None:
         self._acted.append(fired)
+        if fired.kind == JOURNEY:
+            self.seen.append(Resumed(user_id, now, plan.index, _copy(fired)))
+            super()._act(plan, user_id, user, fired, now)
+            return
         copy, place, count = _copy(fired), len(self.seen), len(self._effects.decisions)
         super()._act(plan, user_id, user, fired, now)
         parked = any(each is fired for each in user.instances)
@@ -223,27 +312,104 @@ class ObservedShard(Shard):
         _, before = self._under_way.get(id(fired), (None, None))
         self.seen.insert(place, Fired(user_id, now, plan.index, copy, before, acts_at))
 
-    def _decide(self, plan: Plan, user_id: str, user: User, instance: Instance, now: Micros) -> None:
+    def _decide(
+        self, plan: Plan, user_id: str, user: User, instance: Instance, now: Micros, exited: str | None = None
+    ) -> None:
+        told = len(self.seen)
+        super()._decide(plan, user_id, user, instance, now, exited)
+        if exited is not None and len(self.seen) > told:
+            self._acted.append(instance)  # that it is over, the decision tells
+        if plan.journey is None and len(self.seen) == told:
+            self.seen.append(self._decided(plan, 0, user_id, user, instance, now))
+
+    def _attempt(
+        self,
+        plan: Plan,
+        message: int,
+        user_id: str,
+        user: User,
+        instance: Instance,
+        trigger: str,
+        now: Micros,
+        *,
+        entered: bool = False,
+        drawn: bool = False,
+        expires_at: Micros | None = None,
+        exited: str | None = None,
+    ) -> Verdict:
+        fact = self._decided(plan, message, user_id, user, instance, now)
+        verdict = super()._attempt(
+            plan, message, user_id, user, instance, trigger, now,
+            entered=entered, drawn=drawn, expires_at=expires_at, exited=exited,
+        )  # fmt: skip
+        self.seen.append(fact._replace(decision=self._effects.decisions[-1]))
+        return verdict
+
+    def _lose(
+        self, plan: Plan, user_id: str, user: User, instance: Instance, trigger: str, now: Micros, exited: str | None
+    ) -> None:
+        super()._lose(plan, user_id, user, instance, trigger, now, exited)
+        fact = self.seen[-1]
+        if isinstance(fact, Decided):
+            self.seen[-1] = fact._replace(decision=self._effects.decisions[-1])
+
+    def _end(self, plan: Plan, user_id: str, user: User, instance: Instance, position: Position, now: Micros) -> None:
+        decided = len(self._effects.decisions)
+        super()._end(plan, user_id, user, instance, position, now)
+        if len(self._effects.decisions) > decided:
+            self.seen.append(LeftOut(user_id, now, plan.index, _copy(instance)))
+
+    def _decided(self, plan: Plan, message: int, user_id: str, user: User, instance: Instance, now: Micros) -> Decided:
+        """What the decision list sees, before it has decided."""
         known = self._all_known(plan, user, now)
         saw = (known, self._zone(plan, known), user.sends, user.entries, user.withdrawn)
-        copy, count = _copy(instance), len(self._effects.decisions)
-        super()._decide(plan, user_id, user, instance, now)
-        decision = self._effects.decisions[-1] if len(self._effects.decisions) > count else None
-        self.seen.append(Decided(user_id, now, plan.index, copy, decision, *saw))
+        return Decided(user_id, now, plan.index, _copy(instance), None, message, *saw)
+
+    def _go_on(self, plan: Plan, user_id: str, user: User, instance: Instance, position: Position, now: Micros) -> None:
+        before = user.instances
+        super()._go_on(plan, user_id, user, instance, position, now)
+        waits = user.instances[-1] if user.instances else None
+        if waits is not None and waits.kind == JOURNEY and not any(each is waits for each in before):
+            self.seen.append(Paused(user_id, now, plan.index, _copy(waits), position.node, waits.due))
+
+    def _asks(
+        self,
+        plan: Plan,
+        branch: Branch,
+        user_id: str,
+        instance: Instance,
+        position: Position,
+        profile: Attributes,
+        now: Micros,
+    ) -> bool:
+        met = super()._asks(plan, branch, user_id, instance, position, profile, now)
+        steps = instance.steps
+        values, known = ((), steps) if plan.journey is None else facts(plan.journey, position, steps)
+        self.seen.append(Asked(user_id, now, plan.index, branch, met, values, known, profile))
+        return met
+
+    def _is_for(
+        self, plan: Plan, step: Step, user_id: str, instance: Instance, profile: Attributes, now: Micros
+    ) -> bool:
+        met = super()._is_for(plan, step, user_id, instance, profile, now)
+        if step.where is not None:
+            self.seen.append(Asked(user_id, now, plan.index, step, met, (), instance.steps, profile))
+        return met
 
     def _change(self, sent: Sent, stage: str, moment: Micros, detail: str | None) -> None:
-        self.seen.append(Changed(self._sent_to.get(sent.trigger_id, ""), moment, sent.plan, stage, detail))
+        user_id = self._sent_to.get(sent.trigger_id, "")
+        self.seen.append(Changed(user_id, moment, sent.plan, sent.message, stage, detail))
         super()._change(sent, stage, moment, detail)
 
     def _all_known(self, plan: Plan, user: User | None, now: Micros) -> Attributes:
         """The profile, and behind it what the plan's audience asks of the past."""
-        profile = (user.profile if user is not None else None) or self._unknown
+        profile = self._profile(user or User(), now)
         return self._looked_back(plan, user or User(), profile, now) if plan.lookbacks else profile
 
     def _withheld(self, record: Record, user: User | None) -> list[Unmoved]:
         """Of each plan that the event may begin something of: why it would not, told where it then does not."""
         at, _, user_id, ts, _, values, hits = record
-        profile = (user.profile if user is not None else None) or self._unknown
+        profile = self._profile(user or User(), at)
         starts: dict[int, list[tuple[int, Start]]] = {}
         for hit in hits:
             listener = self.project.listeners[hit]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from flowops.core.records import Micros, Row, Values
+from flowops.core.records import SHARDS, Micros, Row, Values
 from flowops.core.time import DAY, Zone
 
 Steps: TypeAlias = tuple[Values, ...]
@@ -82,6 +82,15 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """Listener: an event that ends whatever is under way of `plan`, also what has fired and waits (S29)."""
+
+    plan: int
+    where: Predicate | None  # may refer to the steps taken so far
+    key: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Take:
     """Listener: an event that may carry on, or end, what is under way of a trigger of `plan`."""
 
@@ -116,19 +125,28 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """What an audience asks of a user's past (S12a): whether what a counter without a key has is so much."""
+    """What is asked of a user's past (S12a): whether what a counter without a key has is so much."""
 
     counter: int
+    within: Micros | None  # as far back as its counter at most; None: as far as that
     low: int | Decimal
     high: int | None  # None: however much
     sources: tuple[int, ...]  # that may give the event: the history holds from where all of them hold
 
 
 @dataclass(frozen=True, slots=True)
+class Layering:
+    """A derived attribute: the first of its layers of which all that it asks of the past is so (S12b)."""
+
+    attribute: int
+    layers: tuple[tuple[str, tuple[Lookback, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """Listener: an event that counts towards `counter`; it is a `Start`, too, where that is a trigger's."""
 
-    plan: int | None  # whose trigger it is; None: something that audiences ask for
+    plan: int | None  # whose trigger it is; None: something that audiences or layers ask for
     counter: int
     where: Predicate | None
     value: int | None  # index into the event's values: of the distinct value or the amount
@@ -146,7 +164,12 @@ class See:
     key: tuple[int, ...]
 
 
-Listener: TypeAlias = Start | Take | Cancel | Attain | Count | See
+@dataclass(frozen=True, slots=True)
+class Resume(Take):
+    """Listener: an event that ends a wait of journeys of `plan` (S30); `part` is the number of its node."""
+
+
+Listener: TypeAlias = Start | Take | Cancel | Exit | Attain | Count | See
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +330,7 @@ class Cap:
     """S24: at most `at_most` sends of those it counts within the window.
 
     Exactly one of the three windows: `rolling` (microseconds), `calendar` (`day`, `week`, `month`), or neither: ever.
+    A window of S25 is one, too: of one message of others.
     """
 
     at_most: int
@@ -315,6 +339,7 @@ class Cap:
     plans: frozenset[int] | None  # the plans whose sends count; None: all
     channel: int | None  # count only sends of this channel, and bind only sends to it
     text: str  # as written, for the loss's detail: "1 per 24h (plan)"
+    key: int | None = None  # count only sends with the same value of this one of `Plan.cap_values`
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,18 +378,80 @@ class Channel:
     opt_out: int | None  # attribute number that must not be true
     cost: float | None  # per message, in the project's currency
     undelivered_after: Micros | None = None  # None: receipts are assumed, what was sent counts as delivered
+    quiet: Quiet | None = None  # its own, beside the plan's
     confirms: bool = False  # results come back, so a message is remembered until nothing more can come of it
     remembered: Micros = 7 * DAY  # how long after its time to arrive, or to expire, a receipt still counts
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of sending. `content` maps a variant (None: without an experiment) to its renderer."""
+    """A step of sending, on one of its channels.
+
+    `content` maps a variant (None: without an experiment) to its renderer.
+    """
 
     name: str
     channel: Channel
     content: Mapping[str | None, Renderer]
     expires: Micros
+    where: Predicate | None = None  # for whom the channel is considered
+    group: str = ""  # the step's name, where it may use several channels
+
+
+END = -1
+"""In place of a node's number: the journey is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Before a step: so long; or until an event comes (a `Resume`), but at most so long."""
+
+    delay: Micros | UntilLocal
+    until_event: bool
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Which way a journey goes. The arguments of `when` are those that `journey.facts` gives."""
+
+    when: Predicate
+    then: int
+    otherwise: int
+    text: str = ""  # as written
+
+
+@dataclass(frozen=True, slots=True)
+class Sends:
+    """A step: its messages on each of its channels, or on the first that may be sent."""
+
+    number: int  # its place among the steps
+    name: str
+    messages: tuple[int, ...]  # of the journey's
+    each: bool
+    fallback_after: Micros | None  # None: once the channel takes it for undelivered
+    next: int
+
+
+Node: TypeAlias = Pause | Branch | Sends
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """S30: what is sent, as a table of nodes that only lead forward. It begins with the first."""
+
+    nodes: tuple[Node, ...]
+    messages: tuple[Step, ...]
+    touches: int | None = None  # S29: once so many steps have sent something it is over
+    steps: tuple[Sends, ...] = field(init=False)  # conditions speak of them in this order
+    step_of: tuple[Sends, ...] = field(init=False)  # of each message
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from the nodes."""
+        steps = tuple(node for node in self.nodes if isinstance(node, Sends))
+        own = {message: step for step in steps for message in step.messages}
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "step_of", tuple(own[number] for number in range(len(self.messages))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +464,7 @@ class Goal:
     credit: Literal["every", "last", "first"]
     target: float | None
     receipt: str | None = None  # attained by this receipt of the message itself; None: by an event (`Attain`)
+    label: tuple[tuple[int, bool], ...] = ()  # S43: what becomes known of who attains it, as an update of a profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,14 +487,34 @@ class Plan:
     caps: tuple[Cap, ...]  # its own and the project's
     quiet: Quiet | None
     experiment: Experiment | None
-    step: Step
+    step: Step  # the only one, or the first of its journey
     goals: tuple[Goal, ...]
     blank: Steps = ()  # of an instance that has taken no step yet
     who: str = "everyone"  # its audience, in words
+    several_a_day: bool = False  # its schedule: each has a task of its own (S18a)
     lookbacks: tuple[Lookback, ...] = ()  # their answers stand behind the attributes, where the audience asks for them
+    skip_if_reached: Cap | None = None  # S25: what others may not have sent lately
+    transactional: bool = False  # S24: no caps, no window of S25, no quiet hours, and what it sends does not count
+    cap_values: tuple[tuple[tuple[int, int], ...], ...] = ()
+    """Of each property by which some cap of the project counts: where it stands in `Steps`, (step, place) after (step,
+    place); the first that is known counts. Empty where no cap has a key."""
+    journey: Journey | None = None  # None: it is but one message, sent at once
+
+    @property
+    def compares(self) -> bool:
+        """Whether some users are held out, with whom the others are compared (S23)."""
+        experiment = self.experiment
+        return experiment is not None and (
+            experiment.holdout > 0 or any(arm == "holdout" for _, arm in experiment.pinned)
+        )
+
+    @property
+    def messages(self) -> tuple[Step, ...]:
+        """All that it may send to one user; their places are what state calls them by."""
+        return (self.step,) if self.journey is None else self.journey.messages
 
 
-SourceKind = Literal["events", "profiles", "segments", "receipts"]
+SourceKind = Literal["events", "profiles", "segments", "receipts", "identities"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +546,9 @@ class Source:
     files: tuple[str, ...]  # as written: paths or globs, relative to the project's folder; (): not read from files
     user_id: tuple[str, ...]
     event: str | None  # a constant name (of the event or segment), or None: read from `event_path`
-    event_path: tuple[str, ...]  # of the event's name, the segment, what the receipt says; () for profiles
+    event_path: tuple[
+        str, ...
+    ]  # of the event's name, the segment, what the receipt says, the identity; () for profiles
     event_id: tuple[tuple[str, ...], ...]  # the paths to join with "-"; (): made from source, partition and position
     time: TimeField
     properties_path: tuple[str, ...] | None  # the object that holds the properties, beside top level
@@ -447,6 +557,7 @@ class Source:
     routes: Mapping[str, Route]
     any_route: Route | None  # for event names without a route of their own (`event: any`)
     since: Micros | None = None  # its history is complete from here (S12a); None: from its first record
+    around: tuple[str, str] = ("", "")  # of a segment's name: what stands before and behind what is read
     max_future: Micros | None = None  # how far `ts` may be ahead of the broker's time (S3); None: there is no broker
 
 
@@ -470,9 +581,12 @@ class Project:
     zone_attribute: int | None  # the attribute that holds the user's own zone
     channels: tuple[Channel, ...]
     events: tuple[EventTable, ...]
-    listeners: tuple[Listener, ...]  # goals, then by plan: cancels, takes, starts (S17a); `hits` index this
+    listeners: tuple[Listener, ...]  # goals, then by plan: cancels, exits, takes, starts (S17a); `hits` index this
     plans: tuple[Plan, ...]  # by priority, then id; a plan's index is its place
     changes: Mapping[int, tuple[Change, ...]] = field(default_factory=dict)  # by attribute: those that are heard
     counters: tuple[Counter | None, ...] = ()  # by number: of each plan its trigger's, if that counts
     said: tuple[Said, ...] = ()  # of each listener
+    layerings: tuple[Layering, ...] = ()
+    figures: int | None = None  # the attribute, a layering's, by which figures are split (S50)
+    shards: int = SHARDS  # users are spread over so many; 1 where any two may turn out to be one (S2a)
     fingerprint: str = field(default="")  # of all rules, to refuse a state folder of other rules

@@ -7,12 +7,13 @@ failed, and the proof that it arrived. The higher rank stands, so it does not ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flowops.core.plan import Attributes, Channel
+from flowops.core.effects import dispatch_id
+from flowops.core.plan import Attributes, Channel, Plan
 from flowops.core.records import TRIGGER_ID, Micros
-from flowops.core.state import Sent, User
+from flowops.core.state import Sent, User, Window
 
 SENT: Final = "sent"
 DELIVERED: Final = "delivered"
@@ -41,10 +42,19 @@ def remember(channel: Channel, decided_at: Micros, expires_at: Micros) -> tuple[
     return (DELIVERED if due is None else SENT), last + channel.remembered, due
 
 
-def find(user: User, dispatch_id: str, at: Micros) -> Sent | None:
-    """The message of the user with this trigger, if it is still remembered at `at`."""
-    trigger = dispatch_id[:TRIGGER_ID]
-    return next((sent for sent in user.sent if sent.trigger_id == trigger and at < sent.until), None)
+def find(plans: Sequence[Plan], user: User, dispatch: str, at: Micros) -> Sent | None:
+    """The message of the user with this dispatch id, if it is still remembered at `at`."""
+    trigger = dispatch[:TRIGGER_ID]
+    for sent in user.sent:
+        if sent.trigger_id == trigger and at < sent.until and dispatch == dispatch_of(plans, sent):
+            return sent
+    return None
+
+
+def dispatch_of(plans: Sequence[Plan], of: Sent | Window) -> str:
+    """The id of a message that was sent."""
+    step = plans[of.plan].messages[of.message]
+    return dispatch_id(of.trigger_id, step.name, step.channel.name)
 
 
 def may_fail(sent: Sent) -> bool:

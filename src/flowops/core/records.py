@@ -39,7 +39,8 @@ Record: TypeAlias = tuple[Micros, int, str, Micros, str, Values, "tuple[int, ...
 
 - at: the record's place in the order: its `ts`, or for a late record the watermark of its partition (S9)
 - sequence: `partition index << 40 | position`; partitions are numbered by source (as listed), then by name
-- hits: the listeners (`plan.Project.listeners`) whose own-event conditions hold, ascending; `PROFILE` or `RECEIPT`
+- hits: the listeners (`plan.Project.listeners`) whose own-event conditions hold, ascending; or `PROFILE` or another of
+  those that are told, not heard
 """
 
 PROFILE: tuple[int, ...] = (-1,)
@@ -47,7 +48,10 @@ PROFILE: tuple[int, ...] = (-1,)
 index, value), ...)."""
 
 RECEIPT: tuple[int, ...] = (-2,)
-"""`hits` of a receipt (S40); its `values` are (dispatch id, receipt, detail), and `user_id` may be empty."""
+"""`hits` of a receipt (S40); its `values` are (dispatch id, receipt, detail, whom it names); `user_id` may be empty."""
+
+LINK: tuple[int, ...] = (-3,)
+"""`hits` of an identity link (S2a): `user_id` is whom it leads to, its `values` are (identity, source, partition)."""
 
 
 ENTER, LEAVE = ACTIONS = ("enter", "leave")
@@ -103,7 +107,7 @@ class Row(Protocol):
     Beside these, an attribute `p0`, `p1`, ... for each property (or profile attribute) that some plan uses, in the
     order of `plan.Source.columns`. A profile attribute that the record does not carry is `msgspec.UNSET`. Of a segments
     source, `event` is the segment and `p0` the action; of a receipts source, `event` is what the receipt says, `p0` the
-    dispatch id, `p1` the detail, and `user_id` may be None.
+    dispatch id, `p1` the detail, and `user_id` may be None. Of an identities source, `event` is the identity.
     """
 
     user_id: str
@@ -144,15 +148,15 @@ class Chunk(NamedTuple):
         )
 
 
-def shard_of(user_id: str) -> int:
-    """The shard of a user: stable over processes, machines and versions."""
-    return crc32(user_id.encode()) % SHARDS
+def shard_of(user_id: str, shards: int = SHARDS) -> int:
+    """The shard of a user among so many: stable over processes, machines and versions."""
+    return crc32(user_id.encode()) % shards
 
 
-def shard_of_dispatch(dispatch_id: str) -> int:
+def shard_of_dispatch(dispatch_id: str, shards: int = SHARDS) -> int:
     """The shard whose user a dispatch is for, as its id says (S32); an id that is none of ours is somebody's, too."""
     try:
         shard = int(dispatch_id[:2], 16)
     except ValueError:
         shard = SHARDS
-    return shard if 0 <= shard < SHARDS else shard_of(dispatch_id)
+    return shard % shards if 0 <= shard < SHARDS else shard_of(dispatch_id, shards)

@@ -16,8 +16,8 @@ import msgspec
 from flowops.core.records import Micros, Record
 from flowops.core.timers import NEVER
 
-FORMAT = 6
-"""Number of the state format: raise it when anything in this module changes what is written."""
+FORMAT = 9
+"""Number of the state format: raise it when this module, or anything else, writes state in another way."""
 
 OPEN_USERS = 2048
 """How many users of a shard may stand decoded between two snapshots."""
@@ -27,16 +27,20 @@ CLOCK = ""
 
 WAIT = 0
 DELAY = 1
-HELD = 2
-OPEN = 3
-KINDS = ("wait", "delay", "held", "open")
+OPEN = 2
+HELD = 3
+FALLBACK = 4
+JOURNEY = 5
+KINDS = ("wait", "delay", "open", "held", "fallback", "journey")
+"""From `HELD` on the trigger is its matcher's no more: it has come to its decision."""
 
 
 class Instance(msgspec.Struct, array_like=True, gc=False):
     """A trigger under way.
 
     By its `kind` it fires unless something comes (`wait`) or if something does (`open`), both its matcher's business;
-    or it has fired and is delayed, or held in quiet hours.
+    or it has fired and is delayed, or held in quiet hours. Of a journey (S30) it is the `journey` itself, on its way to
+    its next step; a message of it that is held; or what follows if a message does not arrive (`fallback`).
     """
 
     kind: int
@@ -48,18 +52,27 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     key: str | None
     evidence: tuple[str, ...]
     steps: tuple[tuple[Any, ...], ...]  # as `plan.Steps`
-    progress: tuple[Any, ...] = ()  # its matcher's own notes; a tuple in it may come back as a list
+    progress: tuple[Any, ...] = ()  # notes of its matcher, or of `journey`; a tuple in it may come back as a list
+    of: str | None = (
+        None  # the user's id when it began, of a journey when it set out, where that is another's now (S2a)
+    )
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):
-    """A goal window `[opened, closes)` of one delivery, or of a held-out user's decision (S23, S41)."""
+    """A goal window `[opened, closes)` of one delivery (S41); or one that `compares` the arms of an experiment (S23).
+
+    Those open for both arms as the arm is drawn, whatever becomes of the message.
+    """
 
     plan: int
     goal: int
+    message: int  # which of the plan's
     opened: Micros
     closes: Micros
     day: int
+    clock: str | None
     trigger_id: str
+    compares: bool
     held_out: bool
     variant: str | None
     steps: tuple[tuple[Any, ...], ...]
@@ -70,8 +83,10 @@ class Sent(msgspec.Struct, array_like=True, gc=False):
     """A message of which something may still be heard, on a channel from which results come back (S40)."""
 
     plan: int
+    message: int  # which of the plan's
     trigger_id: str
     day: int
+    clock: str | None
     variant: str | None
     steps: tuple[tuple[Any, ...], ...]
     decided_at: Micros
@@ -81,11 +96,18 @@ class Sent(msgspec.Struct, array_like=True, gc=False):
     proven: bool  # a receipt says that it arrived
     opened: bool  # its goal windows have been opened, which happens once
     changes: int  # of its stage, so far
+    cap_values: tuple[str | None, ...] = ()  # as in its `Send`
 
 
-Send: TypeAlias = tuple[Micros, int, int]
-"""(at, plan, channel) of a message that counts for caps."""
+Send: TypeAlias = tuple[Micros, int, int, tuple[str | None, ...], str]
+"""(at, plan, channel, values, step) of a message that counts for caps. The values are those of `plan.Plan.cap_values`.
 
+The messages of one `step` count once, except towards a channel's cap (S24); it is empty where a step has but one.
+"""
+
+
+Entered: TypeAlias = tuple[int, str | None, Micros, str]
+"""(plan, key, last entry, trigger id): when a user last entered (S21), of a journey with its trigger."""
 
 Entry: TypeAlias = tuple[Micros, str, str | None]
 """(ts, event id, what counts: None, the distinct value, or the amount in decimal digits)."""
@@ -114,7 +136,7 @@ class User(msgspec.Struct, array_like=True, gc=False):
     instances: tuple[Instance, ...] = ()
     windows: tuple[Window, ...] = ()
     sends: tuple[Send, ...] = ()  # oldest first
-    entries: tuple[tuple[int, str | None, Micros], ...] = ()  # (plan, key, last entry)
+    entries: tuple[Entered, ...] = ()
     sent: tuple[Sent, ...] = ()
     withdrawn: tuple[tuple[int, Micros], ...] = ()  # (channel, when consent for it was withdrawn last)
     tallies: dict[str, Tally] | None = None  # by `counters.name_of`
@@ -133,6 +155,10 @@ class User(msgspec.Struct, array_like=True, gc=False):
         )
 
 
+Links: TypeAlias = dict[str, tuple[str, Micros]]
+"""By identity: the user to whom it leads, and the time of the link that says so (S2a)."""
+
+
 Progress: TypeAlias = dict[int, tuple[Micros, Micros]]
 """By reader: (watermark, highest)."""
 
@@ -148,6 +174,7 @@ class Frame(msgspec.Struct, array_like=True):
     began: dict[int, Micros]  # by source: its first record
     origin: Micros | None  # the first of all; None until time has begun
     fired: Micros  # timers have fired up to here
+    links: Links
 
 
 _encode_frame = msgspec.msgpack.Encoder().encode
@@ -203,12 +230,16 @@ class Users:
         self._new += 1
         return user
 
-    def armed(self, user_id: str) -> Micros:
-        """When the user's timer is set; NEVER for one who is gone."""
-        user = self.find(user_id)
-        if user is None:
-            return self.clock if user_id == CLOCK else NEVER
-        return user.armed
+    def due(self, user_ids: Iterable[str], begin: Micros, end: Micros) -> list[tuple[Micros, str]]:
+        """(when, who): those of them whose timer is set for `[begin, end)`."""
+        known = self.open.get
+        found: list[tuple[Micros, str]] = []
+        for user_id in user_ids:
+            user = known(user_id) or self.find(user_id)
+            at = user.armed if user is not None else self.clock if user_id == CLOCK else NEVER
+            if begin <= at < end:
+                found.append((at, user_id))
+        return found
 
     def rest(self) -> None:
         """Encode all open users."""
@@ -242,6 +273,13 @@ class Users:
             else:
                 self._rest[user_id] = data
 
+    def remove(self, user_id: str) -> None:
+        """Forget a user who is open."""
+        del self.open[user_id]
+        self._touched.add(user_id)
+        if self._rest.pop(user_id, None) is None:
+            self._new -= 1
+
     def drop(self, user_ids: Iterable[str]) -> None:
         """Forget these users, who are at rest."""
         for user_id in user_ids:
@@ -255,11 +293,13 @@ class Users:
             yield user_id, _decode_user(data)
 
 
-def merge(frames: Iterable[bytes]) -> tuple[Users, Frame | None]:
-    """The users after all frames of a log, in order, and the last frame (None for an empty log)."""
+def merge(frames: Iterable[bytes]) -> tuple[Users, Links, Frame | None]:
+    """The users and links after all frames of a log, in order, and the last frame (None for an empty log)."""
     users = Users()
+    links: Links = {}
     last: Frame | None = None
     for data in frames:
         last = decode_frame(data)
         users.apply(last.users)
-    return users, last
+        links |= last.links
+    return users, links, last

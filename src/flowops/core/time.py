@@ -16,6 +16,7 @@ SECOND: Micros = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+WEEK = 7 * DAY
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_LOCAL = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock's reading has no zone
@@ -29,8 +30,12 @@ _FIRST = -62_135_510_400 * SECOND  # 0001-01-02: datetime's range with a day to 
 _LAST = 253_402_214_400 * SECOND  # 9999-12-31
 
 
+_OFFSETS: dict[str, dict[int, Micros]] = {}
+"""By zone and quarter of an hour since the epoch, unless the clocks change within it: what is ahead of UTC."""
+
+
 class Zone:
-    """A time zone. Offsets are remembered by quarter of an hour, unless the clocks change within it."""
+    """A time zone. Its offsets are remembered, for all of its name."""
 
     __slots__ = ("_offsets", "_tz", "name")
 
@@ -41,7 +46,7 @@ class Zone:
         except (KeyError, OSError, ValueError) as error:  # a folder of the database is an OSError
             raise ValueError(f"no time zone is called {name!r}") from error
         self.name = name
-        self._offsets: dict[int, Micros] = {}
+        self._offsets = _OFFSETS.setdefault(name, {})
 
     def __repr__(self) -> str:
         return f"Zone({self.name!r})"
@@ -77,6 +82,14 @@ class Zone:
     def day(self, ts: Micros) -> int:
         """The local day of `ts`, in days since 1970-01-01."""
         return (ts + self.offset(ts)) // DAY
+
+    def clock(self, ts: Micros) -> str:
+        """What the wall clock shows at `ts`: `09:00`."""
+        return _MINUTES[self.local(ts) % DAY // MINUTE][1:6]
+
+    def minute(self, ts: Micros) -> str:
+        """What calendar and wall clock show at `ts`: `2022-04-21 09:00`."""
+        return f"{isodate(self.day(ts))} {self.clock(ts)}"
 
     def instant(self, local: Micros) -> Micros:
         """When the wall clock reads `local`: the first time if it does so twice, after the gap if never (S10)."""

@@ -48,16 +48,14 @@ class Timers:
         else:
             users.append(user_id)
 
-    def open(self, until: Micros, armed: Callable[[str], Micros]) -> None:
-        """Move what may be due up to `until` into `ready`. `armed` tells a user's own time."""
+    def open(self, until: Micros, due: Callable[[list[str], Micros, Micros], list[tuple[Micros, str]]]) -> None:
+        """Move what may be due up to `until` into `ready`. `due` tells of users who is armed, and for when."""
         order = self._order
         while order and order[0] * BUCKET <= until:
             bucket = heappop(order)
             self._opened = bucket
-            begin, end = bucket * BUCKET, bucket * BUCKET + BUCKET
-            self.ready += [
-                (due, user_id) for user_id in self._buckets.pop(bucket) if begin <= (due := armed(user_id)) < end
-            ]
+            begin = bucket * BUCKET
+            self.ready += due(self._buckets.pop(bucket), begin, begin + BUCKET)
             self.ready.sort()  # a sorted list is a heap
         self.boundary = order[0] * BUCKET if order else NEVER
 

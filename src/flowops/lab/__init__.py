@@ -1,1 +1,1 @@
-"""What drives the engine's core by hand: tests of plans, explanations, backtests. No dataflow, no state that stays."""
+"""What drives the engine's core by hand: tests of plans, explanations, backtests, comparisons. No state that stays."""

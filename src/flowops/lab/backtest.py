@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from flowops.core.effects import LOSSES, Effects
-from flowops.core.plan import Plan, Project
+from flowops.core.admission import TREATMENT
+from flowops.core.effects import ASSIGNED, LOSSES, Decision, Effects, GoalEvent, task_id
+from flowops.core.plan import Goal as Aim
+from flowops.core.plan import Plan, Project, Step
 from flowops.core.receipts import DELIVERED
 from flowops.core.records import Micros
 from flowops.core.shard import Shard
+from flowops.core.time import Zone
 from flowops.lab.logs import drive, partitions_of, sources_of
 from flowops.lab.machine import Machine
+from flowops.lab.rates import Rate, difference, rate
 from flowops.rules.load import Loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A goal of a plan. A user attains it once a task; `value` is the credited events'."""
+    """A goal of a plan. A user attains it once a task; `value` is the credited events'.
+
+    `natural` is the rate of the users held out, who got nothing; `lift` how much higher that of the others is, from
+    when both might have been held out, whatever became of the message (S23). None: no such users, or a receipt attains
+    the goal, which no log tells.
+    """
 
     goal: str
+    receipt: str | None
     target: float | None
     attained: int
     value: float | None
     held_out_attained: int
+    held_out_value: float | None
+    rate: Rate | None
+    natural: Rate | None
+    lift: Rate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +49,28 @@ class Result:
     plan: str
     version: str
     triggered: int
+    attempts: int  # of a journey there may be several a trigger, else one: lost, dispatched or held
     dispatched: int
     losses: dict[str, int]  # by reason, in the order of the decision list
-    days: list[tuple[int, str, int]]  # (day of the task, channel, dispatched)
+    days: list[tuple[int, str, int]]  # (day on which it is sent, channel, dispatched)
     cost: float | None
     sent_to: int
     held_out: int
     goals: list[Goal]
-    pending: int
+    pending: dict[str, int]  # by kind; only what is `held` is among the attempts
+    steps: list[tuple[str, str, int]]  # (step, channel, dispatched) of a plan with several steps, in their order
+    holdout: bool  # whether the plan holds anybody out
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Backtest:
-    """Of all plans that were asked for."""
+    """Of all plans that were asked for. `begins` and `ends`: the times between which the records are."""
 
     results: list[Result]
+    currency: str | None
     records: int
+    begins: Micros | None
+    ends: Micros | None
     late: int
     bad: int
     not_read: list[str]
@@ -59,12 +79,18 @@ class Backtest:
 @dataclass(slots=True)
 class _Tally:
     triggered: Counter[str] = field(default_factory=Counter)
+    journeys: dict[str, set[str]] = field(default_factory=dict)  # of plans with several steps: the triggers
+    steps: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     stages: Counter[tuple[str, str]] = field(default_factory=Counter)
+    zones: dict[str, Zone] = field(default_factory=dict)  # by plan
     days: Counter[tuple[str, int, str]] = field(default_factory=Counter)
-    sent: set[tuple[str, int, str]] = field(default_factory=set)
-    held_out: set[tuple[str, int, str]] = field(default_factory=set)
-    attained: set[tuple[str, str, int, str, bool]] = field(default_factory=set)
-    values: dict[tuple[str, str, int, str, str], float] = field(default_factory=dict)  # an event counts once a task
+    sent: set[tuple[str, str, str]] = field(default_factory=set)
+    held_out: set[tuple[str, str, str]] = field(default_factory=set)
+    attained: set[tuple[str, str, str, str, bool]] = field(default_factory=set)
+    assigned: set[tuple[str, str, str]] = field(default_factory=set)  # not held out, be the message sent or not
+    compared: set[tuple[str, str, str, str]] = field(default_factory=set)  # those of them who did it
+    values: dict[tuple[str, str, str, str, bool, str], float] = field(default_factory=dict)  # an event: once a task
+    cost: dict[str, float] = field(default_factory=dict)
     late: int = 0
     bad: int = 0
 
@@ -73,78 +99,151 @@ class _Tally:
         for effects in all_effects:
             for decision in effects.decisions:
                 plan, stage = decision.plan, decision.stage
-                if not decision.attempt:
+                if plan in self.journeys:
+                    self.journeys[plan].add(decision.trigger_id)
+                elif not decision.attempt:
                     self.triggered[plan] += 1
                 self.stages[plan, stage] += 1
                 if stage == DELIVERED:
-                    self.days[plan, decision.day, decision.channel or ""] += 1
-                    self.sent.add((plan, decision.day, decision.user_id))
+                    self.days[plan, self.zones[plan].day(decision.decided_at), decision.channel or ""] += 1
+                    if plan in self.journeys:
+                        self.steps[plan, decision.step or "", decision.channel or ""] += 1
+                    self.sent.add((plan, _task(decision), decision.user_id))
+                    self.cost[plan] = self.cost.get(plan, 0.0) + (decision.cost or 0.0)
                 elif stage == "holdout":
-                    self.held_out.add((plan, decision.day, decision.user_id))
+                    self.held_out.add((plan, _task(decision), decision.user_id))
+                if decision.arm == TREATMENT and stage in ASSIGNED:
+                    self.assigned.add((plan, _task(decision), decision.user_id))
             for goal in effects.goals:
                 held_out = goal.dispatch_id is None
-                self.attained.add((goal.plan, goal.goal, goal.day, goal.user_id, held_out))
-                if goal.credited and goal.value is not None and not held_out:
-                    key = goal.plan, goal.goal, goal.day, goal.user_id, goal.event_id
+                self.attained.add((goal.plan, goal.goal, _task(goal), goal.user_id, held_out))
+                if goal.credited and goal.value is not None:
+                    key = goal.plan, goal.goal, _task(goal), goal.user_id, held_out, goal.event_id
                     self.values[key] = max(goal.value, self.values.get(key, goal.value))
+            self.compared.update((goal.plan, goal.goal, _task(goal), goal.user_id) for goal in effects.compared)
             self.late += len(effects.late)
             self.bad += len(effects.dead)
 
 
-def backtest(loaded: Loaded, ids: Sequence[str], inputs: Sequence[str], until: Micros | None) -> Backtest:
+def backtest(
+    loaded: Loaded,
+    ids: Sequence[str],
+    inputs: Sequence[str],
+    until: Micros | None,
+    watch: Callable[[Iterable[Effects]], None] | None = None,
+) -> Backtest:
     """Run the plans, together, on the files of the sources or on other logs. Sends nothing, keeps nothing.
 
-    Raises ConfigError for an input that fits no source, InputError for one that cannot be read.
+    `watch` is told what comes of it, as it comes. Raises ConfigError for an input that fits no source, InputError for
+    one that cannot be read.
     """
     project, _ = loaded.only(ids)
-    project = _assuming_delivery(project)
+    project = assuming_delivery(project)
     chosen, not_read = sources_of(project.sources, inputs)
     sources, names = partitions_of(loaded.folder, chosen)
     machine = Machine(project, sources, names, Shard)
     if until is not None:
         machine.until(until)
-    tally = _Tally()
+    tally = _Tally(
+        journeys={plan.id: set() for plan in project.plans if plan.journey is not None},
+        zones={plan.id: plan.zone for plan in project.plans},
+    )
+
+    def count(effects: Iterable[Effects]) -> None:
+        tally.add(effects)
+        if watch is not None:
+            watch(effects)
+
     gc.collect()
     gc.freeze()
     try:
-        drive(loaded.folder, machine, on_effects=tally.add)
+        drive(loaded.folder, machine, on_effects=count)
     finally:
         gc.unfreeze()
-    pending = Counter(row.plan for row in machine.pending())
-    results = [_result(plan, tally, pending[plan.id]) for plan in project.plans]
-    return Backtest(results, sum(intake.read for intake in machine.intakes), tally.late, tally.bad, not_read)
+    pending = Counter((row.plan, row.kind) for row in machine.pending())
+    read = [intake for intake in machine.intakes if intake.first is not None]
+    return Backtest(
+        results=[_result(plan, tally, _kinds(plan.id, pending)) for plan in project.plans],
+        currency=project.currency,
+        records=sum(intake.read for intake in machine.intakes),
+        begins=min((intake.first for intake in read if intake.first is not None), default=None),
+        ends=max((intake.highest for intake in read), default=None),
+        late=tally.late,
+        bad=tally.bad,
+        not_read=not_read,
+    )
 
 
-def _assuming_delivery(project: Project) -> Project:
+def _kinds(plan: str, pending: Counter[tuple[str, str]]) -> dict[str, int]:
+    return {kind: count for (of, kind), count in sorted(pending.items()) if of == plan}
+
+
+def _task(fact: Decision | GoalEvent) -> str:
+    return task_id(fact.plan, fact.day, fact.clock)
+
+
+def assuming_delivery(project: Project) -> Project:
     """Every message arrives at once: what a provider would have said, no log tells."""
 
+    def arrives(step: Step) -> Step:
+        return replace(step, channel=replace(step.channel, undelivered_after=None, confirms=False))
+
     def assume(plan: Plan) -> Plan:
-        channel = replace(plan.step.channel, undelivered_after=None, confirms=False)
-        return replace(plan, step=replace(plan.step, channel=channel))
+        journey = plan.journey
+        if journey is not None:
+            journey = replace(journey, messages=tuple(map(arrives, journey.messages)))
+        return replace(plan, step=arrives(plan.step), journey=journey)
 
     return replace(project, plans=tuple(assume(plan) for plan in project.plans))
 
 
-def _result(plan: Plan, tally: _Tally, pending: int) -> Result:
+def _result(plan: Plan, tally: _Tally, pending: dict[str, int]) -> Result:
     dispatched = tally.stages[plan.id, DELIVERED]
-    cost = plan.step.channel.cost
-    goals = []
-    for goal in plan.goals:
-        attained = [each for each in tally.attained if each[:2] == (plan.id, goal.name)]
-        values = [value for key, value in tally.values.items() if key[:2] == (plan.id, goal.name)]
-        by_held_out = sum(each[4] for each in attained)
-        value = round(sum(sorted(values)), 4) if goal.value is not None else None
-        goals.append(Goal(goal.name, goal.target, len(attained) - by_held_out, value, by_held_out))
+    losses = {loss: tally.stages[plan.id, loss] for loss in LOSSES if tally.stages[plan.id, loss]}
+    sent_to = sum(each[0] == plan.id for each in tally.sent)
+    held_out = sum(each[0] == plan.id for each in tally.held_out)
+    steps = [(step.name, step.channel.name) for step in plan.messages] if plan.journey is not None else []
+    costs = any(step.channel.cost is not None for step in plan.messages)
     return Result(
         plan=plan.id,
         version=plan.version,
-        triggered=tally.triggered[plan.id],
+        triggered=len(tally.journeys[plan.id]) if plan.journey is not None else tally.triggered[plan.id],
+        attempts=dispatched + sum(losses.values()) + pending.get("held", 0),
         dispatched=dispatched,
-        losses={loss: tally.stages[plan.id, loss] for loss in LOSSES if tally.stages[plan.id, loss]},
+        losses=losses,
         days=sorted((day, channel, count) for (of, day, channel), count in tally.days.items() if of == plan.id),
-        cost=None if cost is None else round(cost * dispatched, 4),
-        sent_to=sum(each[0] == plan.id for each in tally.sent),
-        held_out=sum(each[0] == plan.id for each in tally.held_out),
-        goals=goals,
+        cost=round(tally.cost.get(plan.id, 0.0), 4) if costs else None,
+        sent_to=sent_to,
+        held_out=held_out,
+        goals=[_goal(plan.id, goal, tally, sent_to, held_out) for goal in plan.goals],
         pending=pending,
+        steps=[(step, channel, tally.steps[plan.id, step, channel]) for step, channel in steps],
+        holdout=plan.experiment is not None and plan.experiment.holdout > 0,
+    )
+
+
+def _goal(plan: str, goal: Aim, tally: _Tally, sent_to: int, held_out: int) -> Goal:
+    attained = [each for each in tally.attained if each[:2] == (plan, goal.name)]
+    anyway = sum(each[4] for each in attained)
+
+    def worth(*, of_held_out: bool) -> float | None:
+        values = [each for key, each in tally.values.items() if key[:2] == (plan, goal.name) and key[4] is of_held_out]
+        return round(sum(sorted(values)), 4) if goal.value is not None else None
+
+    own = natural = compared = None
+    if goal.receipt is None:
+        own, natural = rate(len(attained) - anyway, sent_to), rate(anyway, held_out)
+        assigned = sum(each[0] == plan for each in tally.assigned)
+        compared = rate(sum(each[:2] == (plan, goal.name) for each in tally.compared), assigned)
+    return Goal(
+        goal=goal.name,
+        receipt=goal.receipt,
+        target=goal.target,
+        attained=len(attained) - anyway,
+        value=worth(of_held_out=False),
+        held_out_attained=anyway,
+        held_out_value=worth(of_held_out=True),
+        rate=own,
+        natural=natural,
+        lift=difference(compared, natural) if compared is not None and natural is not None else None,
     )

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowops.core.admission import HELD, quiet_until, standing
+from flowops.core.admission import HELD, cap_values, quiet_until, quiets_of, standing
 from flowops.core.observed import Decided
-from flowops.core.plan import SEGMENT, Attributes, Plan, Project
+from flowops.core.plan import SEGMENT, Attributes, Plan, Project, Quiet
 from flowops.core.receipts import DELIVERED, SENT
 from flowops.core.records import BEFORE_ALL, ENDED, Micros
+from flowops.core.shard.returns import group_of
 from flowops.core.time import Zone
+from flowops.core.timers import NEVER
 from flowops.rules.check import CheckedPlan
 from flowops.rules.expressions import Checked
 from flowops.rules.lookbacks import ANSWER
@@ -57,6 +59,8 @@ class Reader:
         value = profile[self.project.attributes.index(name)] if name in self.project.attributes else None
         if name.startswith(SEGMENT):
             return f"{'in' if value is True else 'not in'} {name.removeprefix(SEGMENT)}"
+        if value is None and name in {self.project.attributes[each.attribute] for each in self.project.layerings}:
+            return f"{name} is none, or hangs on what was before the history"
         if value is None:
             return f"{name} is missing"
         if name in self.sensitive:
@@ -118,18 +122,25 @@ def _audience(reader: Reader, fact: Decided) -> str | None:
     return f"{reader.plan.who}: {seen}" if seen else reader.plan.who
 
 
+def _exited(_reader: Reader, _fact: Decided) -> str | None:
+    return None
+
+
 def _reentry(reader: Reader, fact: Decided) -> str | None:
     rule = reader.plan.reentry
     if rule.always:
         return None
     wanted = (reader.plan.index, fact.instance.key)
-    before = [at for plan, key, at in fact.entries if (plan, key) == wanted]
+    before = [at for plan, key, at, _ in fact.entries if (plan, key) == wanted]
     said = "once" if rule.gap is None else f"once in {show_duration(rule.gap)}"
+    own = [at for *_, at, by in fact.entries if fact.decision is not None and by == fact.decision.trigger_id]
+    if own:
+        return f"{said}; this journey entered {reader.time(max(own))}"
     return f"{said}; " + (f"entered {reader.time(max(before))}" if before else "never entered before")
 
 
 def _consent(reader: Reader, fact: Decided) -> str | None:
-    channel = reader.plan.step.channel
+    channel = reader.plan.messages[fact.message].channel
     asked = [reader.project.attributes[each] for each in (channel.opt_in, channel.opt_out) if each is not None]
     seen = [reader.attribute(name, fact.profile) for name in asked]
     seen += [f"unsubscribed {reader.time(at)}" for of, at in fact.withdrawn if of == channel.index]
@@ -137,26 +148,46 @@ def _consent(reader: Reader, fact: Decided) -> str | None:
 
 
 def _address(reader: Reader, fact: Decided) -> str | None:
-    number = reader.plan.step.channel.address
+    number = reader.plan.messages[fact.message].channel.address
     return None if number is None else reader.attribute(reader.project.attributes[number], fact.profile)
 
 
 def _quiet(reader: Reader, fact: Decided) -> str | None:
-    quiet = reader.plan.quiet
-    if quiet is None:
+    quiets = quiets_of(reader.plan, reader.plan.messages[fact.message].channel)
+    if not quiets:
         return None
+    hours = " and ".join(_hours(quiet) for quiet in quiets)
+    until = quiet_until(quiets, fact.zone, fact.at)
+    said = f"quiet {hours}, here it is {reader.time(fact.at, fact.zone)}"
+    if until is None:
+        return said
+    return f"{said}; quiet {f'until {reader.time(until, fact.zone)}' if until < NEVER else 'without end'}"
+
+
+def _hours(quiet: Quiet) -> str:
     start, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in (quiet.start, quiet.end))
-    until = quiet_until(quiet, fact.zone, fact.at)
-    said = (
-        f"quiet {'outside of ' if quiet.outside else ''}{start} to {end}, here it is {reader.time(fact.at, fact.zone)}"
-    )
-    return said if until is None else f"{said}; quiet until {reader.time(until, fact.zone)}"
+    return f"{'outside of ' if quiet.outside else ''}{start} to {end}"
+
+
+def _reached(reader: Reader, fact: Decided) -> str | None:
+    window = reader.plan.skip_if_reached
+    if window is None:
+        return None
+    found = standing(window, fact.sends, (), fact.zone, fact.at)
+    said = f"not to be {window.text}; "
+    return said + (f"{reader.project.plans[found[-1][1]].id} did {reader.time(found[-1][0])}" if found else "none did")
 
 
 def _caps(reader: Reader, fact: Decided) -> str | None:
-    channel = reader.plan.step.channel.index
+    channel = reader.plan.messages[fact.message].channel.index
+    values = cap_values(reader.plan, fact.instance.steps)
     caps = [cap for cap in reader.plan.caps if cap.channel in (None, channel)]
-    counted = [f"{cap.text}: {len(standing(cap, fact.sends, fact.zone, fact.at))} sent" for cap in caps]
+    group = "" if fact.decision is None else group_of(reader.plan.messages[fact.message], fact.decision.trigger_id)
+    counted = []
+    for cap in caps:
+        of = "" if cap.key is None else f" of {values[cap.key] or 'no value'}"
+        sent = len(standing(cap, fact.sends, values, fact.zone, fact.at, group))
+        counted.append(f"{cap.text}: {sent} sent{of}")
     return "; ".join(counted) or None
 
 
@@ -174,10 +205,12 @@ def _content(_reader: Reader, _fact: Decided) -> str | None:
 CHECKS: Mapping[str, Callable[[Reader, Decided], str | None]] = {
     "plan_ended": _dates,
     "not_in_audience": _audience,
+    "exited": _exited,
     "reentry": _reentry,
     "no_consent": _consent,
     "no_address": _address,
     "quiet_hours": _quiet,
+    "harassment_window": _reached,
     "frequency_cap": _caps,
     "holdout": _holdout,
     "content_invalid": _content,

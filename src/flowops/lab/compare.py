@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from flowops.core.effects import LOSSES, Decision, GoalEvent, dispatch_id
+from flowops.core.effects import LOSSES, Decision, GoalEvent, StageChange, dispatch_id, task_id
 from flowops.lab.rehearsal import Outcome
 from flowops.rules.check_test import CheckedCase, Wish
 from flowops.rules.schema_test import Contains
@@ -100,11 +100,14 @@ def _dispatch(decision: Decision, outcome: Outcome) -> Row:
 
 def _losses(outcome: Outcome) -> list[Row]:
     """Of each attempt what stands at the end, where that is a loss."""
-    standing = {each.trigger_id: each for each in outcome.decisions}  # of several attempts, the last
-    changes = {each.trigger_id: each for each in outcome.stages}
+    standing = {_attempt(each): each for each in outcome.decisions}  # of several, the last
+    lost = {each.trigger_id for each in outcome.decisions if each.step is None}  # whatever was held before
+    changes = {_attempt(each): each for each in outcome.stages}
     rows: list[Row] = []
-    for trigger, decision in standing.items():
-        change = changes.get(trigger)
+    for attempt, decision in standing.items():
+        change = changes.get(attempt)
+        if decision.trigger_id in lost and decision.step is not None:
+            continue
         stage, at, detail = decision.stage, decision.decided_at, decision.detail
         if change is not None:
             stage, at, detail = change.stage, change.changed_at, change.detail
@@ -115,11 +118,15 @@ def _losses(outcome: Outcome) -> list[Row]:
     return rows
 
 
+def _attempt(of: Decision | StageChange) -> tuple[str, str | None, str | None]:
+    return of.trigger_id, of.step, of.channel
+
+
 def _goals(events: Sequence[GoalEvent]) -> list[Row]:
     """A user attains a goal once for each task; the values of credited events add up, each event once (S41, S42)."""
-    tasks: dict[tuple[str, int, str, str, bool], list[GoalEvent]] = {}
+    tasks: dict[tuple[str, str, str, str, bool], list[GoalEvent]] = {}
     for each in events:
-        task = each.plan, each.day, each.user_id, each.goal, each.dispatch_id is None
+        task = each.plan, task_id(each.plan, each.day, each.clock), each.user_id, each.goal, each.dispatch_id is None
         tasks.setdefault(task, []).append(each)
     rows: list[Row] = []
     for (plan, _, user, goal, held_out), those in tasks.items():

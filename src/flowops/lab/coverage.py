@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from flowops.core.admission import HELD, HOLDOUT
-from flowops.core.observed import Came, Decided, Fired, Moved, Outside, Unmoved
+from flowops.core.admission import HELD, HOLDOUT, quiets_of
+from flowops.core.observed import Came, Decided, Fired, Joined, Moved, Outside, Unmoved
 from flowops.core.plan import ANY_EVENT, DateTrigger, Plan, Project, ScheduleTrigger
 from flowops.core.records import BEFORE_ALL, ENDED
 from flowops.lab.rehearsal import Outcome
 from flowops.rules.check import CheckedPlan
-from flowops.rules.compile import Listening, listening
+from flowops.rules.compile import ENDS, Listening, listening
 from flowops.rules.templates import CheckedTemplate, Output
 from flowops.rules.triggers import Part
 
@@ -49,6 +49,8 @@ def cover(project: Project, plans: Sequence[CheckedPlan], coverages: Sequence[Co
                 if hit >= 0 and isinstance(heard[hit].what, Part):
                     own[project.plans[heard[hit].plan].id].add(_step(heard[hit]))
             continue
+        if isinstance(fact, Joined):
+            continue
         plan = project.plans[fact.plan]
         reached = own[plan.id]
         if isinstance(fact, (Fired, Moved)) and isinstance(plan.trigger, (ScheduleTrigger, DateTrigger)):
@@ -56,7 +58,9 @@ def cover(project: Project, plans: Sequence[CheckedPlan], coverages: Sequence[Co
         elif isinstance(fact, (Outside, Unmoved)):
             reached.update({"dates": {"plan_ended"}, "audience": {"not_in_audience"}}.get(fact.reason, set()))
         elif isinstance(fact, Decided) and fact.decision is not None:
-            reached.add(_message(fact.decision.variant) if fact.decision.content is not None else fact.decision.stage)
+            row = fact.decision
+            sent = _message(plan, row.step, row.channel, row.variant)
+            reached.add(sent if row.content is not None else row.stage)
     reached_goals = {(goal.plan, goal.goal) for goal in outcome.goals}
     for name, goal in reached_goals:
         own[name].add(f"goal {goal}")
@@ -93,27 +97,29 @@ def _step(each: Listening) -> str:
     change = each.heard.change
     texts = dict.fromkeys(part.text for part in (*each.heard.own, *each.heard.rest))
     where = f" where {' and '.join(texts)}" if texts else ""
-    without = "without " if isinstance(each.what, Part) and each.what.role == "cancel" else ""
-    return f"{without}{each.heard.event if change is None else change.text}{where}"
+    ends = ENDS.get(each.what.role, "") if isinstance(each.what, Part) else ""
+    return f"{ends}{each.heard.event if change is None else change.text}{where}"
 
 
 def _losses(plan: Plan, checked: CheckedPlan) -> list[str]:
-    channel = plan.step.channel
-    holds = plan.quiet is not None and plan.quiet.hold
-    templates = [text for fields in checked.content.values() for text in fields.values()]
+    channels = {step.channel.index: step.channel for step in plan.messages}.values()
+    quiets = [quiet for channel in channels for quiet in quiets_of(plan, channel)]
+    waits = plan.trigger.delay != 0 or any(quiet.hold for quiet in quiets) or plan.journey is not None
     possible = {
         "plan_ended": plan.starts_at > BEFORE_ALL or plan.ends_at < ENDED,
         "not_in_audience": plan.audience is not None,
+        "exited": bool(checked.file.exit) and waits,
         "reentry": not plan.reentry.always,
-        "no_consent": channel.opt_in is not None or channel.opt_out is not None,
-        "no_address": channel.address is not None,
-        HELD: holds,
-        "quiet_hours": plan.quiet is not None and not holds,
-        "frequency_cap": any(cap.channel in (None, channel.index) for cap in plan.caps),
+        "no_consent": any(channel.opt_in is not None or channel.opt_out is not None for channel in channels),
+        "no_address": any(channel.address is not None for channel in channels),
+        HELD: any(quiet.hold for quiet in quiets),
+        "quiet_hours": any(not quiet.hold for quiet in quiets),
+        "harassment_window": plan.skip_if_reached is not None,
+        "frequency_cap": any(cap.channel in (None, channel.index) for cap in plan.caps for channel in channels),
         HOLDOUT: plan.experiment is not None and plan.experiment.holdout > 0,
-        "content_invalid": any(_may_fail(text) for text in templates),
-        "send_failed": channel.confirms,
-        "undelivered": channel.undelivered_after is not None,
+        "content_invalid": any(_may_fail(text) for text in checked.send.texts()),
+        "send_failed": any(channel.confirms for channel in channels),
+        "undelivered": any(channel.undelivered_after is not None for channel in channels),
     }
     return [name for name, is_possible in possible.items() if is_possible]
 
@@ -126,11 +132,12 @@ def _may_fail(text: CheckedTemplate) -> bool:
 
 
 def _messages(plan: Plan) -> list[str]:
-    return [_message(variant) for variant in plan.step.content]
+    return [_message(plan, step.name, step.channel.name, each) for step in plan.messages for each in step.content]
 
 
-def _message(variant: str | None) -> str:
-    return "message" if variant is None else f"message {variant}"
+def _message(plan: Plan, step: str | None, channel: str | None, variant: str | None) -> str:
+    of = "" if plan.journey is None else f" {step} on {channel}"
+    return f"message{of}" if variant is None else f"message{of} {variant}"
 
 
 def _goals(plan: Plan) -> list[str]:

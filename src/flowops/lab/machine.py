@@ -33,7 +33,7 @@ class Machine(Generic[S]):
     sources: Sequence[Source]
     names: Sequence[str]
     make: Callable[[int, Project, int], S]
-    shards: Iterable[int] = range(SHARDS)
+    shards: Iterable[int] | None = None
     began: Mapping[int, Micros] = field(default_factory=dict)
     keep: Callable[[Record], bool] | None = None
     at_work: Mapping[int, S] = field(init=False)
@@ -41,10 +41,11 @@ class Machine(Generic[S]):
     _until: Micros = field(init=False, default=BEFORE_ALL)
 
     def __post_init__(self) -> None:
-        self.at_work = {number: self.make(number, self.project, len(self.sources)) for number in self.shards}
-        attributes = self.project.attributes
+        numbers = range(self.project.shards) if self.shards is None else self.shards
+        self.at_work = {number: self.make(number, self.project, len(self.sources)) for number in numbers}
+        attributes, spread = self.project.attributes, self.project.shards
         self.intakes = [
-            Intake(number, source, name, attributes)
+            Intake(number, source, name, attributes, spread)
             for number, (source, name) in enumerate(zip(self.sources, self.names, strict=True))
         ]
 

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from flowops.core.effects import Decision, GoalEvent, Pending, StageChange, dispatch_id
+from flowops.core.links import same_person
 from flowops.core.observed import Fact, ObservedShard
 from flowops.core.plan import SEGMENT, Column, Project, Source, SourceKind, TimeField
 from flowops.core.records import BEFORE_ALL, ENTER, LEAVE, POSITION_BITS, Chunk, Micros, shard_of
@@ -57,7 +58,10 @@ def rehearse(test: CheckedTest, case: CheckedCase) -> Outcome:
         if line.kind == "receipt":
             before = [each for each in enumerate(case.happenings[:place]) if each[1].at <= line.at]
             outcome = _run(test, case, before, named, line.at)
-            sent = [each for each in outcome.decisions if each.user_id == line.user and each.content is not None]
+            links = [(each.at, each.name, each.user) for _, each in before if each.kind == "link"]
+            names = same_person(links, line.user)
+            sent = [each for each in outcome.decisions if each.user_id in names and each.content is not None]
+            sent = [each for each in sent if line.of in (None, each.step, each.channel)]
             if sent:
                 last = max(sent, key=lambda decision: decision.decided_at)
                 named[place] = dispatch_id(last.trigger_id, last.step or "", last.channel or "")
@@ -76,6 +80,8 @@ def _run(
     if case.start is not None:  # it is the case that says what is known
         history = [replace(source, since=case.start) for source in project.sources]
         project = replace(project, sources=tuple(history))
+    if any(line.kind == "link" for _, line in lines):  # whatever source may tell of it
+        project = replace(project, shards=1)
     sources = _sources(project, [line for _, line in lines])
     inputs: list[list[Told]] = [[] for _ in sources]
     number = {source.index: place for place, source in enumerate(sources)}
@@ -96,7 +102,7 @@ def _run(
         else:
             put(told)
     users = {told.user for rows in inputs for told in rows}
-    shards = sorted({shard_of(user) for user in users} | {shard_of("")})
+    shards = sorted({shard_of(user, project.shards) for user in {*users, ""}})
     first = case.start or min((line.at for line in case.happenings), default=None)
     began = {} if first is None else {source.index: first for source in project.sources if source.kind == "events"}
     names = [source.name for source in sources]
@@ -122,12 +128,12 @@ def _run(
 def _sources(project: Project, lines: Sequence[Happening]) -> list[Source]:
     """The sources that a case needs, in the order of the project's, which breaks ties (S7).
 
-    An event comes from the first source that gives it. Profiles, segments and receipts come from a source of their
-    kind, or from one that is made up: who tells them is no matter of a plan.
+    An event comes from the first source that gives it. Profiles, segments, receipts and links come from a source of
+    their kind, or from one that is made up: who tells them is no matter of a plan.
     """
     wanted = {_giver(project, line.name).index for line in lines if line.kind == "event"}
     found = [source for source in project.sources if source.kind == "events" and source.index in wanted]
-    kinds: tuple[SourceKind, ...] = ("profiles", "segments", "receipts")
+    kinds: tuple[SourceKind, ...] = ("profiles", "segments", "receipts", "identities")
     for kind in kinds:
         own = next((source for source in project.sources if source.kind == kind), None)
         found.append(own or _made_up(project, kind))
@@ -142,7 +148,7 @@ def _giver(project: Project, event: str) -> Source:
 def _made_up(project: Project, kind: SourceKind) -> Source:
     columns = [name for name in project.attributes if not name.startswith(SEGMENT)] if kind == "profiles" else []
     return Source(
-        index={"profiles": -2, "segments": -1}.get(kind, len(project.sources)),
+        index={"identities": -3, "profiles": -2, "segments": -1}.get(kind, len(project.sources)),
         name=kind,
         kind=kind,
         files=(),
@@ -170,6 +176,10 @@ def _read(
         return Told(line.at, line.user, line.name, "events", event_id, line.values, source, row, line.line)
     if line.kind == "profile":
         return _profile(kinds["profiles"], line.at, line.user, line.values, event_id, line.line)
+    if line.kind == "link":
+        row = SimpleNamespace(user_id=line.user, event=line.name, event_id=event_id, ts=line.at)
+        source = kinds["identities"]
+        return Told(line.at, line.user, line.name, "identities", event_id, {}, source, row, line.line)
     if line.kind == "segment":
         action = ENTER if line.enters else LEAVE
         return _segment(kinds["segments"], line.at, line.user, line.name, action, event_id, line.line)

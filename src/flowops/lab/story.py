@@ -9,8 +9,11 @@ from typing import Any, TypeAlias
 
 from flowops.core.admission import HELD
 from flowops.core.effects import dispatch_id
+from flowops.core.journey import FACTS, OF_JOURNEY
+from flowops.core.links import same_person
 from flowops.core.matchers.keys import key_of
 from flowops.core.observed import (
+    Asked,
     Attained,
     Began,
     Came,
@@ -19,18 +22,23 @@ from flowops.core.observed import (
     Ended,
     Fact,
     Fired,
+    Joined,
+    LeftOut,
     Moved,
     Outside,
+    Paused,
+    Resumed,
     Unmoved,
 )
-from flowops.core.plan import ANY_EVENT, Cancel, CountTrigger, Project
+from flowops.core.plan import ANY_EVENT, SEGMENT, Branch, Cancel, CountTrigger, Exit, Pause, Project
 from flowops.core.receipts import UNDELIVERED
 from flowops.core.records import BEFORE_ALL, LEAVE, Micros
 from flowops.core.state import Instance
 from flowops.lab.checks import Check, Reader, Values, checks
 from flowops.lab.rehearsal import Told
 from flowops.rules.check import CheckedPlan
-from flowops.rules.compile import Listening, listening
+from flowops.rules.check_send import Choice
+from flowops.rules.compile import ENDS, Listening, listening
 from flowops.rules.expressions import Checked, predicate
 from flowops.rules.nodes import Type
 from flowops.rules.preview import shower
@@ -47,6 +55,8 @@ class Scene:
     what: str
     then: list[Line] = field(default_factory=list)
     is_profile: bool = False  # it tells of the user, whatever followed
+    event_id: str | None = None  # of the record
+    of_outcomes: bool = False  # not of the inputs: a run's outcomes have it, or lack it
 
 
 @dataclass(slots=True)
@@ -71,9 +81,15 @@ class Teller:
     def story(
         self, user: str, facts: Iterable[Fact], told: Mapping[int, Told], plans: Collection[int] | None = None
     ) -> list[Scene]:
-        """Everything of one user, as far as it concerns `plans` (left out: all)."""
+        """Everything of one user, by whatever id, as far as it concerns `plans` (left out: all)."""
         shown = range(len(self.project.plans)) if plans is None else plans
-        return _Telling(self, user, told, shown).run(fact for fact in facts if fact.user_id == user)
+        names = self.names(user, told)
+        return _Telling(self, names, told, shown).run(fact for fact in facts if fact.user_id in names)
+
+    @staticmethod
+    def names(user: str, told: Mapping[int, Told]) -> frozenset[str]:
+        """All ids that lead to the user, by what was told."""
+        return same_person(((row.at, row.name, row.user) for row in told.values() if row.kind == "identities"), user)
 
     def words(self, story: Sequence[Scene]) -> list[str]:
         """The story as lines of text."""
@@ -101,6 +117,7 @@ class Teller:
             {
                 "at": None if scene.at <= BEFORE_ALL else self.iso(scene.at),
                 "what": scene.what,
+                "of": "outcomes" if scene.of_outcomes else "inputs",
                 "then": [
                     {"check": line.name, "passed": line.passed, "saw": line.saw} if isinstance(line, Check) else line
                     for line in scene.then
@@ -111,14 +128,17 @@ class Teller:
 
 
 class _Telling:
-    def __init__(self, teller: Teller, user: str, told: Mapping[int, Told], plans: Collection[int]) -> None:
+    def __init__(
+        self, teller: Teller, names: Collection[str], told: Mapping[int, Told], plans: Collection[int]
+    ) -> None:
         self.teller = teller
         self.project = teller.project
         self.plans = plans
-        self.user = user
-        self.told = {sequence: row for sequence, row in told.items() if row.user == user}
+        self.names = names
+        self.told = {sequence: row for sequence, row in told.items() if row.user in names}
         self.scenes: list[Scene] = []
         self.under_way: list[Instance] = []
+        self.acting: list[tuple[Instance, Micros | None]] = []  # what has fired and waits, held without an end
         self.sent: set[int] = set()  # plans that sent something, so that goals may be meant
         self.met: set[int] = set()
         self.came: Came | None = None
@@ -141,7 +161,7 @@ class _Telling:
         row = self.told[sequence]
         misses: list[Line] = list(self._misses(row, ()))
         if misses or any(self._listens(row)):
-            self.scenes.append(Scene(row.at, self._row(row), misses))
+            self.scenes.append(Scene(row.at, self._row(row), misses, event_id=row.event_id))
 
     def _scene(self, came: Came | None, facts: list[Fact], at: Micros) -> None:
         if came is None:
@@ -158,16 +178,20 @@ class _Telling:
             then += self._misses(row, came.record[6])
             then += self._unended(row, came, facts)
         then += self._follows(facts)
-        self.scenes.append(Scene(at, what, then, row.kind in ("profiles", "segments")))
+        self.scenes.append(Scene(at, what, then, row.kind in ("profiles", "segments", "identities"), row.event_id))
 
     def _row(self, row: Told) -> str:
         if row.kind == "segments":
             what = f"{'leaves' if row.action == LEAVE else 'enters'} {row.name}"
         elif row.kind == "receipts":
             what = f"receipt {row.name}"
+        elif row.kind == "identities":
+            what = f"{row.name} is {row.user} from here on"
         else:
             shown = [f"{name}={self._value(name, value, row)}" for name, value in row.values.items()]
             what = " ".join([row.name, *shown]) if row.kind == "events" else f"profile {' '.join(shown)}".rstrip()
+        if len(self.names) > 1 and row.kind != "identities":
+            what += f", as {row.user}" if row.user else ""
         named = f"line {row.line}" if row.line else row.event_id
         return f"{what} ({named})" if named else what
 
@@ -215,21 +239,24 @@ class _Telling:
         if isinstance(each.what, int):
             goal = self.project.plans[each.plan].goals[each.what].name
             return f"the goal `{goal}` ({each.heard.event}{where})"
-        role = "without " if isinstance(each.what, Part) and each.what.role == "cancel" else ""
+        role = ENDS.get(each.what.role, "") if isinstance(each.what, Part) else ""
         return f"`{role}{each.heard.event}{where}`"
 
     def _unended(self, row: Told, came: Came, facts: Sequence[Fact]) -> Iterator[str]:
-        """Waits that the event might have ended, and did not."""
-        ended = [fact.instance for fact in facts if isinstance(fact, Ended)]
+        """What is under way that the event might have ended, and did not."""
+        ended = [fact.instance for fact in facts if isinstance(fact, Ended | Decided | LeftOut)]
         values = came.record[5]
         for hit in came.record[6]:
             listener = self.project.listeners[hit]
-            if not isinstance(listener, Cancel) or listener.plan not in self.plans:
+            if not isinstance(listener, Cancel | Exit) or listener.plan not in self.plans:
                 continue
             each = self.teller.heard[hit]
             reader = self.teller.readers[listener.plan]
             waiting = [each for each in self.under_way if each.plan == listener.plan]
-            if not waiting:
+            if isinstance(listener, Exit):
+                acting = [each for each, due in self.acting if due is None or due > came.at]
+                waiting += [each for each in acting if each.plan == listener.plan]
+            if not waiting and not any(each.plan == listener.plan for each in ended):
                 yield f"{self._of(listener.plan)}nothing is under way that it could end"
             for instance in waiting:
                 if any(_same(instance, other) for other in ended):
@@ -257,6 +284,10 @@ class _Telling:
 
     def _follows(self, facts: Iterable[Fact]) -> Iterator[Line]:
         for fact in facts:
+            if isinstance(fact, Joined):
+                if fact.is_known:
+                    yield f"what is known of {fact.identity} joins what is known of {fact.user_id}"
+                continue
             if isinstance(fact, Came) or fact.plan not in self.plans:
                 continue
             of, reader = self._of(fact.plan), self.teller.readers[fact.plan]
@@ -271,10 +302,13 @@ class _Telling:
                 yield f"{of}{did} {reader.time(fact.instance.since)}; that waits until {reader.time(fact.instance.due)}"
             elif isinstance(fact, Ended):
                 self._gone(fact.instance)
+                self._done(fact.instance, over=True)
                 how = "is over, nothing came of it" if fact.ran_out else "is ended by this"
                 yield f"{of}what began {reader.time(fact.instance.since)}{_key(fact.instance)} {how}"
             elif isinstance(fact, Fired):
                 self._gone(fact.instance)
+                if fact.acts_at is not None and fact.acts_at > fact.at:
+                    self.acting.append((fact.instance, fact.acts_at))
                 yield f"{of}triggers{_key(fact.instance)}{self._later(fact, reader)}"
             elif isinstance(fact, Unmoved):
                 yield f"{of}begins nothing: {self._unmoved(fact, reader)}"
@@ -282,16 +316,64 @@ class _Telling:
                 yield f"{of}does not trigger: {self._outside(fact, reader)}"
             elif isinstance(fact, Decided):
                 yield from self._decided(fact, reader)
+            elif isinstance(fact, LeftOut):
+                self._done(fact.instance, over=True)
+                yield f"{of}the journey is over, all its steps were left out"
+            elif isinstance(fact, Paused):
+                self.acting.append((fact.instance, fact.due))
+                yield f"{of}waits{_key(fact.instance)} {self._what_for(fact, reader)}"
+            elif isinstance(fact, Resumed):
+                self._done(fact.instance, over=True)
+                yield f"{of}what was waited for{_key(fact.instance)} has come"
+            elif isinstance(fact, Asked):
+                yield f"{of}{self._asked(fact, reader)}"
             elif isinstance(fact, Changed):
-                yield f"{of}the message counts as {fact.stage}" + (f": {fact.detail}" if fact.detail else "")
-            else:
+                plan = self.project.plans[fact.plan]
+                step = plan.messages[fact.message]
+                which = "" if plan.journey is None else f" of {step.name} on {step.channel.name}"
+                yield f"{of}the message{which} counts as {fact.stage}" + (f": {fact.detail}" if fact.detail else "")
+            elif isinstance(fact, Attained):
                 goal = fact.goal
                 worth = (
                     ""
                     if goal.value is None
                     else f", worth {goal.value:g}" + ("" if goal.credited else ", credited elsewhere")
                 )
-                yield f"{of}attains the goal `{goal.goal}`{worth}" + (" (held out)" if goal.dispatch_id is None else "")
+                whose = window_of(goal.dispatch_id, goal.trigger_id)
+                yield f"{of}attains the goal `{goal.goal}`, of {whose}{worth}{self._labelled(fact)}"
+
+    def _what_for(self, fact: Paused, reader: Reader) -> str:
+        journey, until = reader.plan.journey, f"until {reader.time(fact.due)}"
+        if journey is None or not isinstance(journey.nodes[fact.node], Pause):
+            return f"{until}, as the step before is held"
+        heard = [self._what(each) for each in self.teller.heard if _ends(each, fact.plan, fact.node)]
+        return f"for {' or '.join(heard)}, at most {until}" if heard else f"{until} before the next step"
+
+    def _asked(self, fact: Asked, reader: Reader) -> str:
+        """A condition with what it saw."""
+        send, journey = reader.checked.send, self.project.plans[fact.plan].journey
+        if isinstance(fact.of, Branch):
+            number = next((n for n, node in enumerate(journey.nodes if journey else ()) if node is fact.of), 0)
+            node = send.nodes[number]
+            parts, said = node.when if isinstance(node, Choice) else (), f"asks whether {fact.of.text}"
+        else:
+            number = self.project.plans[fact.plan].messages.index(fact.of)
+            parts, said = send.messages[number].where, f"asks for {fact.of.name} on {fact.of.channel.name}"
+        layout = [*reader.checked.captured().items(), *((step, FACTS) for step in send.steps)]
+        steps = {
+            ("step", step, name): value
+            for (step, names), values in zip(layout, fact.steps, strict=False)
+            for name, value in zip(names, values, strict=False)
+        }
+        event = dict(zip(OF_JOURNEY, fact.values, strict=False))
+        saw = dict.fromkeys(word for part in parts if (word := reader.saw(part, event, steps, fact.profile)))
+        answer = "yes" if fact.met else "no"
+        return f"{said}: {answer}" + (f" ({', '.join(saw)})" if saw else "")
+
+    def _labelled(self, fact: Attained) -> str:
+        goals = self.project.plans[fact.plan].goals
+        label = next((goal.label for goal in goals if goal.name == fact.goal.goal), ())
+        return f", and is in {self.project.attributes[label[0][0]].removeprefix(SEGMENT)} from now on" if label else ""
 
     def _later(self, fact: Fired, reader: Reader) -> str:
         if fact.acts_at is None:
@@ -324,10 +406,17 @@ class _Telling:
 
     def _decided(self, fact: Decided, reader: Reader) -> Iterator[Line]:
         of, decision = self._of(fact.plan), fact.decision
+        if decision is not None and decision.stage == HELD:
+            self.acting.append((fact.instance, None))
+        else:
+            over = reader.plan.journey is None or (decision is not None and decision.stage == "exited")
+            self._done(fact.instance, over=over)
         if decision is None:
             yield f"{of}is not decided again: this trigger was before"
             return
-        yield f"{of}is decided, triggered {reader.time(decision.triggered_at)}{_key(fact.instance)}"
+        step = "" if reader.plan.journey is None or decision.step is None else f"the step {decision.step} "
+        step += f"on {decision.channel} " if step and decision.channel else ""
+        yield f"{of}{step}is decided, triggered {reader.time(decision.triggered_at)}{_key(fact.instance)}"
         yield from checks(reader, fact)
         if decision.content is not None:
             self.sent.add(fact.plan)
@@ -347,6 +436,22 @@ class _Telling:
 
     def _gone(self, instance: Instance) -> None:
         self.under_way = [other for other in self.under_way if not _same(instance, other)]
+
+    def _done(self, instance: Instance, *, over: bool) -> None:
+        """What was held is decided; `over`: nothing else of it is to come, either."""
+        self.acting = [
+            (other, due) for other, due in self.acting if not _same(instance, other) or (due is not None and not over)
+        ]
+
+
+def window_of(dispatch: str | None, trigger: str) -> str:
+    """Whose window a goal was attained in: of a message, or of a trigger that was held out."""
+    return f"trigger {trigger}, held out" if dispatch is None else dispatch
+
+
+def _ends(each: Listening, plan: int, node: int) -> bool:
+    """Whether it ends the wait of this node."""
+    return each.plan == plan and isinstance(each.what, Part) and each.what.role == "resume" and each.what.number == node
 
 
 def _same(one: Instance, other: Instance) -> bool:

@@ -52,7 +52,7 @@ def run_tests(loaded: Loaded, tests: Sequence[CheckedTest], *, tell: bool = Fals
     """Run the cases. `tell`: with the story of each user, also of cases that pass."""
     if loaded.file is None:
         raise ValueError("a project that cannot be read has no tests")
-    types = {name: attribute.type for name, attribute in loaded.file.profile.items()}
+    types = loaded.file.attributes
     properties = {name: event.properties for name, event in loaded.file.events.items()}
     verdicts: list[Verdict] = []
     coverages: list[Coverage] = []
@@ -75,10 +75,17 @@ def run_tests(loaded: Loaded, tests: Sequence[CheckedTest], *, tell: bool = Fals
 
 def _users(outcome: Outcome, wrong: Sequence[Difference], *, all_of_them: bool) -> list[str]:
     """Whose story is worth telling: those of a difference; everybody's, where one names nobody."""
-    everybody = sorted({row.user for row in outcome.told.values()})
+    everybody = sorted({row.user for row in outcome.told.values()} - _led(outcome))
     named: set[str | None] = {row["user"] for each in wrong for row in each.unexpected}
     named |= {wish.keys.get("user") for each in wrong for wish in each.missing}
-    return everybody if all_of_them or None in named else [user for user in everybody if user in named]
+    if all_of_them or None in named:
+        return everybody
+    return [user for user in everybody if not named.isdisjoint(Teller.names(user, outcome.told))]
+
+
+def _led(outcome: Outcome) -> set[str]:
+    """The ids that lead to a user, whose story has theirs."""
+    return {row.name for row in outcome.told.values() if row.kind == "identities"}
 
 
 def words(verdict: Verdict) -> list[str]:

@@ -10,33 +10,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 from flowops.core.plan import KNOWN, SEGMENT
 from flowops.core.time import Zone
-from flowops.rules.document import Document, Loc, full_width
-from flowops.rules.doubts import Doubts, Written
-from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check, check_condition, slot_of
+from flowops.rules.check_send import CheckedSend, Message, Policies, SendChecker
+from flowops.rules.document import Document, Loc
+from flowops.rules.doubts import Doubts
+from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check_condition, slot_of
+from flowops.rules.layers import CheckedLayering, misspelt
 from flowops.rules.lookbacks import ANSWER, Look, looks_of, read
+from flowops.rules.names import Names
 from flowops.rules.schedules import occurrences
 from flowops.rules.schema_plan import Audience, PlanFile
 from flowops.rules.schema_project import ProjectFile
-from flowops.rules.templates import CheckedTemplate, TemplateProblem, check_template
-from flowops.rules.triggers import CheckedTrigger, Heard
+from flowops.rules.triggers import CheckedTrigger, Heard, Part
+from flowops.rules.triggers.base import scope_of
 from flowops.rules.triggers.calendar import ScheduleTrigger
 from flowops.settings.guess import one_of
-
-ANY = "any"
-"""Stands for whichever event happens; it has no properties that all events share."""
-
-_EXPRESSION_CODES = {
-    "filter-syntax": "FO401",
-    "filter-unsupported": "FO401",
-    "filter-name": "FO402",
-    "filter-type": "FO403",
-    "filter-function": "FO404",
-}
-_RESERVED = frozenset({"user", "variant", "now", "coupon"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +45,18 @@ class CheckedPlan:
     file: PlanFile
     zone: Zone
     trigger: CheckedTrigger
+    declared: Mapping[str, CheckedLayering] = field(default_factory=dict)
+    """All layerings of the project."""
     aims: list[Aim] = field(default_factory=list)
     audience: tuple[Checked, ...] = ()
     looks: list[Look] = field(default_factory=list)
-    content: dict[str | None, dict[str, CheckedTemplate]] = field(default_factory=dict)
+    send: CheckedSend = field(default_factory=CheckedSend)
+    cap_keys: frozenset[str] = frozenset()
+    """The properties by whose values some cap of the project counts."""
+
+    def carries(self, name: str) -> bool:
+        """Whether some event of the trigger carries the property."""
+        return any(name in types for types in self.trigger.steps.values())
 
     def heard(self) -> list[Heard]:
         """All events that the plan listens to."""
@@ -69,17 +67,17 @@ class CheckedPlan:
         """All expressions of the plan that the shard evaluates."""
         parts = [part for each in self.heard() for part in each.rest]
         values = [self.trigger.until, *(aim.value for aim in self.aims)]
-        return [*parts, *self.audience, *(each for each in values if each is not None)]
+        return [*parts, *self.audience, *self.send.conditions(), *(each for each in values if each is not None)]
 
     def references(self) -> set[tuple[str, ...]]:
         """What the content reads: ("step", step, property), ("user", attribute), ("now",), ("variant",)."""
-        texts = (template for fields in self.content.values() for template in fields.values())
-        return {reference for text in texts for reference in text.references}
+        return {reference for text in self.send.texts() for reference in text.references}
 
     def captured(self) -> dict[str, list[str]]:
         """Of each named step, and of its takings, the properties that later filters, values and the content name."""
         read = {pair for part in self.conditions() for pair in part.step_properties}
         read |= {(reference[1], reference[2]) for reference in self.references() if reference[0] == "step"}
+        read |= {(step, name) for step, types in self.trigger.steps.items() for name in self.cap_keys if name in types}
         slots: dict[str, list[str]] = {}
         for step in self.trigger.steps:
             takings = [slot_of(step, nth) for nth in self.takings(step)]
@@ -94,39 +92,58 @@ class CheckedPlan:
         found = (re.fullmatch(re.escape(step) + r"\[(\d+)\]", of) for of in read)
         return sorted(int(each[1]) for each in found if each)
 
-    def attributes(self) -> set[str]:
-        """The attributes of the profile that filters, values and the content name."""
+    def asked(self) -> set[str]:
+        """The attributes of the profile that the trigger, filters and values name."""
         read = {name for part in self.conditions() for name in part.attributes}
         read |= {*self.trigger.attributes}
-        read |= {each.change.attribute for each in self.heard() if each.change is not None}
+        return read | {each.change.attribute for each in self.heard() if each.change is not None}
+
+    def attributes(self) -> set[str]:
+        """The attributes of the profile that are needed: also what the content names, and figures are split by."""
+        read = self.asked()
+        read |= {name for name, layering in self.declared.items() if layering.file.figures}
         read |= {reference[1] for reference in self.references() if reference[0] == "user"}
+        read |= {SEGMENT + goal.label for goal in self.file.goals if goal.label}
         return {name for name in read if not name.startswith(ANSWER)}
+
+    def layerings(self) -> list[CheckedLayering]:
+        """The layerings that it needs, as they are declared."""
+        named = self.attributes()
+        return [layering for name, layering in self.declared.items() if name in named]
 
     def answers(self) -> list[str]:
         """The names under which the audience asks for the answers of the lookbacks, in their order."""
         return [f"{ANSWER}{number}" for number, _ in enumerate(self.looks)]
 
 
-class PlanChecker:
+class PlanChecker(Names):
     """Checks one plan. `templates` are the documents of rules/templates by name."""
 
     def __init__(
-        self, project: ProjectFile, templates: Mapping[str, Document], document: Document, plan: PlanFile
+        self,
+        project: ProjectFile,
+        templates: Mapping[str, Document],
+        layerings: Mapping[str, CheckedLayering],
+        policies: Policies,
+        document: Document,
+        plan: PlanFile,
     ) -> None:
-        self.project = project
+        super().__init__(project, document, Zone(plan.zone or project.zone))
+        self.policies = policies
         self.templates = templates
-        self.document = document
+        self.layerings = layerings
         self.plan = plan
-        self.zone = Zone(plan.zone or project.zone)
-        self.user: dict[str, Type] = {name: attribute.type for name, attribute in project.profile.items()}
+        self.user |= dict.fromkeys(layerings, "string")
+        self.derived = frozenset(layerings)
         self.doubts = Doubts(project, document, plan, self.zone)
 
     def run(self) -> CheckedPlan:
         """Check everything; what is wrong is added to the documents that it stands in."""
         plan = self.plan
         trigger = plan.trigger.check(self)
-        checked = CheckedPlan(self.document, plan, self.zone, trigger)
+        checked = CheckedPlan(self.document, plan, self.zone, trigger, self.layerings)
         steps = trigger.steps
+        self.exits(trigger)
         if plan.audience is not None:
             checked.looks = read(self, plan.audience, ("audience",))
             self.audience(("audience",), plan.audience)
@@ -135,71 +152,27 @@ class PlanChecker:
             checked.audience = (*self.everyone(checked), *checked.audience)
         self.dates()
         self.occurs()
+        checked.send = SendChecker(self, checked, self.policies).run()
         self.goals(checked, steps)
-        self.content(checked, steps)
-        self.doubts.lifetime()
-        self.doubts.quiet()
+        self.doubts.lifetime(checked.send.least())
+        self.transactional()
+        self.doubts.quiet(checked.send.messages)
         self.doubts.together(trigger.parts, checked.audience)
+        self.doubts.unknown(checked.asked())
+        self.doubts.labels(
+            [*checked.audience, *(part for each in trigger.parts for part in each.heard.rest)],
+            [aim.heard.rest if aim.heard else () for aim in checked.aims],
+        )
         return checked
 
-    def properties(self, event: str) -> dict[str, Type]:
-        """The properties of an event with their types; none of one that is not declared."""
-        declared = self.project.events.get(event)
-        return dict(declared.properties) if declared else {}
-
-    def declares(self, event: str) -> bool:
-        """Whether there is such an event; `any` stands for all."""
-        return event == ANY or event in self.project.events
-
-    def heard(self, loc: Loc, event: str, where: str | None, scope: Scope) -> Heard:
-        """Check an event and its filter."""
-        if not self.declares(event):
-            hint = one_of(event, self.project.events)
-            place = (*loc, "event")
-            self.document.report("FO302", place, f"the event `{event}` is not declared", hint=hint)
-            return Heard(event, (), ())
-        if where is None:
-            return Heard(event, (), ())
-        scope = dataclasses.replace(scope, names=self.properties(event), bare=event)
-        checked = self.expression((*loc, "where"), where, scope, condition=True)
-        parts = checked.conjuncts() if checked else ()
-        return Heard(event, tuple(p for p in parts if p.own), tuple(p for p in parts if not p.own))
-
-    def step_name(self, loc: Loc, name: str) -> None:
-        """A step's name must be none of the language's words."""
-        if name in _RESERVED:
-            what = f"`{name}` is a word of the language"
-            self.document.report("FO108", loc, what, hint="give the step another name: `as: viewed`")
-
-    def keys(self, names: Sequence[str], event: str) -> None:
-        """Each property of `key` must be one of the event."""
-        if not self.declares(event):
-            return
-        for name in names:
-            known = self.properties(event)
-            if name not in known:
-                what = f"`key: {name}`: the event `{event}` has no such property"
-                hint = "the key is a property of every event concerned; " + one_of(name, known)
-                self.document.report("FO303", ("trigger", "key"), what, hint=hint)
-
-    def expression(self, loc: Loc, text: str, scope: Scope, *, condition: bool = False) -> Checked | None:
-        """Check an expression; None, and a finding at its place, where it is wrong."""
-        try:
-            checked = check(text, scope)
-        except ExpressionError as error:
-            code = _EXPRESSION_CODES[error.code]
-            wide = full_width(text)
-            if wide is not None and wide[0] == error.offset:
-                code = "FO003"
-            self.document.report(code, loc, error.message, text, error.hint, offset=error.offset)
-            return None
-        if condition and checked.type != "boolean":
-            what = f"a filter must be true or false, this is {checked.type}"
-            self.document.report("FO405", loc, what, text, "compare it with something")
-            return None
+    def understood(self, loc: Loc, text: str, checked: Checked, *, condition: bool) -> None:
+        """Whether it compares a layer with one that there is, and whether it can be true."""
+        for name, wrong in misspelt(checked, self.layerings):
+            what = f"`{name}` has no layer `{wrong}`"
+            hint = one_of(wrong, self.layerings[name].file.layers)
+            self.document.report("FO408", loc, what, text, hint, offset=max(text.find(f"'{wrong}'"), 0))
         if condition:
             self.doubts.reach(loc, text, checked)
-        return checked
 
     def audience(self, loc: Loc, block: Audience) -> None:
         """Check each condition at its own place."""
@@ -224,10 +197,14 @@ class PlanChecker:
             return ()
 
     def everyone(self, checked: CheckedPlan) -> tuple[Checked, ...]:
-        """The condition that is true of all of whom a profile or a segment was told, or who did what is asked (S18)."""
+        """The condition that is true of all of whom a profile or a segment was told, or who did what is asked (S18).
+
+        Who may have done it never (`times: 0..3`) need not be remembered, so that does not make anybody known.
+        """
         names: dict[str, Type] = {KNOWN: "boolean", **dict.fromkeys(checked.answers(), "boolean")}
         scope = dataclasses.replace(self._audience_scope, user=names)
-        did = [number for number, look in enumerate(checked.looks) if "did" in look.loc]
+        looks = enumerate(checked.looks)
+        did = [number for number, look in looks if "did" in look.loc and (look.did.reaches or look.did.range[0])]
         known = [f"{_attribute('')} is true", *(f'user."{ANSWER}{number}" is true' for number in did)]
         return (check_condition(" or ".join(known), scope),)
 
@@ -251,6 +228,23 @@ class PlanChecker:
             what = "the schedule has no occurrence within the plan's dates"
             self.document.report("FO214", ("trigger", "schedule"), what, hint="change the one or the other")
 
+    def exits(self, trigger: CheckedTrigger) -> None:
+        """What ends journeys: events like those of the trigger, bound by its key; they may speak of its steps."""
+        scope = scope_of(self, trigger.steps, trigger.times)
+        for number, each in enumerate(self.plan.exit):
+            loc = ("exit", number)
+            if each.touches is not None:
+                continue
+            trigger.parts.append(Part(each.hear(self, loc, scope, trigger.key), loc, "exit"))
+
+    def transactional(self) -> None:
+        """What the user waits for is not put off."""
+        plan = self.plan
+        own = {"caps": plan.caps, "skip_if_reached": plan.skip_if_reached, "quiet": plan.quiet != "none" and plan.quiet}
+        for key in [key for key, value in own.items() if value and plan.transactional]:
+            what = f"a plan that is `transactional` has no `{key}`: what the user waits for is sent at once"
+            self.document.report_key("FO107", (key,), what, hint="leave the one or the other out")
+
     def goals(self, checked: CheckedPlan, steps: Mapping[str, Mapping[str, Type]]) -> None:
         """Check each goal's event, filter and value."""
         names: set[str] = set()
@@ -261,7 +255,7 @@ class PlanChecker:
                 self.document.report("FO309", (*loc, "goal"), f"the goal `{goal.goal}` is there twice")
             names.add(goal.goal)
             if goal.event is None:
-                self.receipts(loc)
+                self.receipts(loc, checked.send.messages)
                 checked.aims.append(Aim(None, None))
                 continue
             times = checked.trigger.times
@@ -273,110 +267,20 @@ class PlanChecker:
                 value = self.expression((*loc, "value"), goal.value, scope)
                 if value is not None and value.type not in ("number", "money"):
                     what = f"a value must be a number, this is {value.type}"
-                    self.document.report("FO405", (*loc, "value"), what, goal.value)
+                    numbers = [name for name, kind in scope.names.items() if kind in ("number", "money")]
+                    hint = f"of `{goal.event}`: {one_of('', numbers)}" if numbers else "leave it out to count only"
+                    self.document.report("FO405", (*loc, "value"), what, goal.value, hint)
             checked.aims.append(Aim(heard, value))
 
-    def receipts(self, loc: Loc) -> None:
+    def receipts(self, loc: Loc, messages: Sequence[Message]) -> None:
         """A goal by a receipt needs a channel from which receipts come."""
-        name = self.plan.send.channel
-        channel = self.project.channels.get(name)
-        if channel is not None and not channel.confirms:
-            what = f"no receipt comes back from the channel `{name}`, so this goal is never attained"
+        names = {message.channel for message in messages}
+        channels = [self.project.channels[name] for name in names if name in self.project.channels]
+        if channels and len(channels) == len(names) and not any(channel.confirms for channel in channels):
+            shown = " or ".join(f"`{name}`" for name in sorted(names))
+            what = f"no receipt comes back from the channel {shown}, so this goal is never attained"
             hint = "`receipts: {undelivered_after: 1h}` on the channel, or a goal by an event"
             self.document.report("FO313", (*loc, "receipt"), what, hint=hint)
-
-    def content(self, checked: CheckedPlan, steps: Mapping[str, Mapping[str, Type]]) -> None:
-        """Check the channel, the variants and each text of the content."""
-        step = self.plan.send
-        if step.channel not in self.project.channels:
-            hint = one_of(step.channel, self.project.channels)
-            self.document.report(
-                "FO304", ("send", "channel"), f"the channel `{step.channel}` is not declared", hint=hint
-            )
-        variants = list(self.plan.experiment.variants) if self.plan.experiment else []
-        scope = Scope({}, steps=steps, user=self.user, bare="content", variant=bool(variants), zone=self.zone)
-        read: dict[int, dict[str, CheckedTemplate]] = {}  # one content may serve several variants
-        for variant, texts in self._contents(variants).items():
-            if id(texts) not in read:
-                read[id(texts)] = self._templates(texts, scope)
-            checked.content[variant] = read[id(texts)]
-
-    def _templates(self, texts: Mapping[str, Written], scope: Scope) -> dict[str, CheckedTemplate]:
-        made = {name: self._template(text, scope) for name, text in texts.items()}
-        found = {name: template for name, template in made.items() if template is not None}
-        if len(found) == len(texts):
-            self.doubts.message(texts, found)
-        return found
-
-    def _contents(self, variants: Sequence[str]) -> dict[str | None, dict[str, Written]]:
-        content, loc = self.plan.send.content, ("send", "content")
-        if "variants" not in content:
-            texts = self._fields(loc, content)
-            return dict.fromkeys(variants, texts) if variants else {None: texts}
-        given = content["variants"]
-        if not isinstance(given, dict) or len(content) > 1:
-            self.document.report("FO105", loc, "`variants` holds a content for each variant, and stands alone")
-            return {}
-        place = (*loc, "variants")
-        for name in given:
-            if name not in variants:
-                hint = one_of(name, variants) if variants else "there is no `experiment` with `variants`"
-                self.document.report_key("FO308", (*place, name), f"no variant is called `{name}`", hint=hint)
-        for name in variants:
-            if name not in given:
-                self.document.report("FO308", place, f"the variant `{name}` has no content", hint=f"add `{name}:`")
-        return {name: self._fields((*place, name), given[name]) for name in variants if name in given}
-
-    def _fields(self, loc: Loc, value: Any) -> dict[str, Written]:
-        if not isinstance(value, dict) or not value:
-            self.document.report("FO105", loc, "the content is a mapping of fields", hint="{title: ..., body: ...}")
-            return {}
-        if set(value) == {"template"}:
-            name = value["template"]
-            found = self.templates.get(name) if isinstance(name, str) else None
-            if found is None:
-                hint = one_of(str(name), self.templates) if self.templates else f"write rules/templates/{name}.yaml"
-                self.document.report("FO307", (*loc, "template"), f"there is no template `{name}`", hint=hint)
-                return {}
-            return _texts(found, (), found.data())
-        return _texts(self.document, loc, value)
-
-    def _template(self, text: Written, scope: Scope) -> CheckedTemplate | None:
-        try:
-            return check_template(text.text, scope)
-        except TemplateProblem as problem:
-            lines = text.text.split("\n")
-            offset = sum(len(line) + 1 for line in lines[: problem.line - 1]) + problem.column - 1
-            text.document.report(
-                "FO411", text.loc, problem.message, lines[problem.line - 1], problem.hint, offset=offset
-            )
-            return None
-
-
-def _texts(document: Document, loc: Loc, value: Any) -> dict[str, Written]:
-    """The fields of a content; a finding for each that is no text."""
-    if not isinstance(value, dict):
-        if document.root is not None:
-            document.report("FO105", loc, "a template is a mapping of fields", hint="title: ...")
-        return {}
-    texts: dict[str, Written] = {}
-    for name, text in value.items():
-        place = (*loc, name)
-        if text is None and getattr(document.node(loc), "flow", False) and texts:
-            before = list(texts)[-1]
-            got = f"{texts[before].text}, {name}"
-            document.report_key(
-                "FO004", place, f"comma in `{before}` inside {{ }}", got, f'quote it: {before}: "{got}"'
-            )
-        elif text is None and (wide := full_width(name)) is not None:
-            document.report_key("FO003", place, f"full-width `{name[wide[0]]}`", name, f"write `{wide[1]}`")
-        elif text is None:
-            document.report_key("FO103", place, f"`{name}` has no value", hint="say one, or leave the key out")
-        elif isinstance(text, str):
-            texts[name] = Written(document, place, text)
-        else:
-            document.report("FO105", place, f"`{name}` must be a text", hint='quote it: "{{ ... }}"')
-    return texts
 
 
 def segments_of(block: Audience, loc: Loc) -> Iterator[tuple[Loc, str]]:

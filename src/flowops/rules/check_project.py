@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flowops.core.plan import SEGMENT
-from flowops.rules.check import ANY, CheckedPlan, segments_of
+from flowops.rules.check import CheckedPlan, segments_of
 from flowops.rules.compile import in_scope, used_attributes, used_properties
 from flowops.rules.document import Document, Loc
-from flowops.rules.doubts import NEVER_ENDS
 from flowops.rules.inputs import Inputs
 from flowops.rules.mapping import SourceLayout, events_of
-from flowops.rules.schema_project import Cap, ProjectFile, Scope, never_ends
+from flowops.rules.names import ANY
+from flowops.rules.schema_project import Cap, ProjectFile, Scope
 from flowops.settings.guess import one_of
+from flowops.settings.quiet import NEVER_END, never_end
 
-_TOLD = {"receipts": ("dispatch_id", "receipt", "detail"), "segments": ("segment", "action")}
+_TOLD = {
+    "receipts": ("dispatch_id", "receipt", "detail"),
+    "segments": ("segment", "action"),
+    "identities": ("identity",),
+}
 """Fields of sources that are neither events nor profiles, beside `user_id`, `event_id` and `ts`."""
 
 
@@ -38,7 +43,7 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
                 if source.kind in _TOLD:
                     known = ["user_id", "event_id", "ts", *sorted(declared)]
                 whose = {"profiles": " and no attribute of the profile", "events": " and no property of its events"}
-                what = whose.get(source.kind, f" of a {source.kind} source")
+                what = whose.get(source.kind, f" of a source of {source.kind}")
                 document.report_key(
                     "FO101", (*loc, "fields", field), f"`{field}` is no field{what}", hint=one_of(field, known)
                 )
@@ -54,8 +59,10 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
         if channel.consent is not None:
             _attribute(project, document, (*loc, "consent", "opt_in"), channel.consent.opt_in, "boolean")
             _attribute(project, document, (*loc, "consent", "opt_out"), channel.consent.opt_out, "boolean")
-    if project.quiet is not None and never_ends(project.quiet):
-        document.report("FO215", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
+        if channel.quiet is not None and never_end(channel.quiet):
+            document.report("FO215", (*loc, "quiet"), NEVER_END, hint="name the hours, or leave `quiet` out")
+    if project.quiet is not None and never_end(project.quiet):
+        document.report("FO215", ("quiet",), NEVER_END, hint="name the hours, or leave `quiet` out")
     zones = [name for name, attribute in project.profile.items() if attribute.type == "zone"]
     if len(zones) > 1:
         what = f"`{zones[0]}` already is the user's own zone"
@@ -75,45 +82,65 @@ def _attribute(project: ProjectFile, document: Document, loc: Loc, name: str | N
 
 
 def check_caps(project: ProjectFile, document: Document, plans: Sequence[CheckedPlan]) -> None:
-    """Every scope must name something that is there."""
-    known = {
-        "group": {plan.file.group for plan in plans},
-        "tag": {tag for plan in plans for tag in plan.file.tags},
-        "plan": {plan.file.plan for plan in plans},
-    }
+    """Every scope must name something that is there, and every key must be carried by what it counts."""
+    checker = _Scopes(project, plans)
     for number, cap in enumerate(project.caps):
-        loc: Loc = ("caps", number, "scope")
+        loc: Loc = ("caps", number)
         if cap.scope == "plan":
-            document.report("FO107", loc, "a cap of the project has no plan of its own", hint="{plan: NAME}")
-        _check_cap(project, document, loc, cap, plans, known)
+            document.report(
+                "FO107", (*loc, "scope"), "a cap of the project has no plan of its own", hint="{plan: NAME}"
+            )
+        checker.cap(document, loc, cap, plans)
     for plan in plans:
         for number, cap in enumerate(plan.file.caps):
-            _check_cap(project, plan.document, ("caps", number, "scope"), cap, plans, known)
+            checker.cap(plan.document, ("caps", number), cap, [plan])
+        window = plan.file.skip_if_reached
+        if window is not None and window.by is not None:
+            others = [other for other in plans if other is not plan]
+            checker.scope(plan.document, ("skip_if_reached", "by"), window.by, others)
 
 
-def _check_cap(
-    project: ProjectFile,
-    document: Document,
-    loc: Loc,
-    cap: Cap,
-    plans: Sequence[CheckedPlan],
-    known: Mapping[str, set[str]],
-) -> None:
-    scope = cap.scope
-    if not isinstance(scope, Scope):
-        return
-    if scope.channel is not None and scope.channel not in project.channels:
-        hint = one_of(scope.channel, project.channels)
-        document.report("FO304", (*loc, "channel"), f"the channel `{scope.channel}` is not declared", hint=hint)
-    fine = True
-    for key, names in known.items():
-        name = getattr(scope, key)
-        if name is not None and name not in names:
+class _Scopes:
+    def __init__(self, project: ProjectFile, plans: Sequence[CheckedPlan]) -> None:
+        self.project = project
+        self.plans = plans
+        self.known: dict[str, set[str]] = {
+            "group": {plan.file.group for plan in plans},
+            "tag": {tag for plan in plans for tag in plan.file.tags},
+            "plan": {plan.file.plan for plan in plans},
+        }
+
+    def cap(self, document: Document, loc: Loc, cap: Cap, bound: Sequence[CheckedPlan]) -> None:
+        """Its scope and its key; `bound` are the plans that it binds."""
+        scope = cap.scope
+        if isinstance(scope, Scope) and not self.scope(document, (*loc, "scope"), scope, self.plans):
+            return
+        if cap.key is None or any(plan.carries(cap.key) for plan in bound):
+            return
+        whose = "any trigger" if len(bound) != 1 else "the trigger"
+        carried = sorted({name for plan in bound for types in plan.trigger.steps.values() for name in types})
+        what = f"`key: {cap.key}`: no event of {whose} has such a property, so the cap counts nothing"
+        document.report("FO303", (*loc, "key"), what, hint=one_of(cap.key, carried) if carried else None)
+
+    def scope(self, document: Document, loc: Loc, scope: Scope, plans: Sequence[CheckedPlan]) -> bool:
+        """Whether each name is known, and some of the plans fit all of them."""
+        fine = True
+        if scope.channel is not None and scope.channel not in self.project.channels:
+            hint = one_of(scope.channel, self.project.channels)
+            document.report("FO304", (*loc, "channel"), f"the channel `{scope.channel}` is not declared", hint=hint)
             fine = False
-            hint = one_of(name, sorted(names))
-            document.report("FO305", (*loc, key), f"no plan has the {key} `{name}`", hint=hint)
-    if fine and not any(in_scope(scope, plan) for plan in plans):
-        document.report("FO305", loc, "no plan fits all that the scope names", hint="name less")
+        for key, names in self.known.items():
+            name = getattr(scope, key)
+            if name is not None and name not in names:
+                fine = False
+                hint = one_of(name, sorted(names))
+                what = f"there is no plan `{name}`" if key == "plan" else f"no plan has the {key} `{name}`"
+                document.report("FO305", (*loc, key), what, hint=hint)
+        if fine and not any(in_scope(scope, plan) for plan in plans):
+            which = "" if plans is self.plans else "other "
+            document.report("FO305", loc, f"no {which}plan fits all that the scope names", hint="name less")
+            fine = False
+        return fine
 
 
 def check_inputs(
@@ -129,17 +156,16 @@ def check_inputs(
             if lacking is not None:
                 has = sorted(inputs[name].columns[lacking])
                 what = f"`{lacking.name}` has no column `{path[0]}`, which `{key}` is read from"
+                if key == "segment" and source.segment is not None:
+                    document.report("FO503", (*loc, "segment"), what, hint=one_of(path[0], has))
+                    continue
                 named = source.mapping.model_fields_set | set(source.mapping.others)
                 hint = (
                     one_of(path[0], has) if key in named else f"name it: `fields: {{{key}: COLUMN}}`; {one_of('', has)}"
                 )
                 document.report("FO503", (*loc, "fields", key), what, hint=hint)
-        if (
-            source.kind == "profiles"
-            and source.mapping.ts is None
-            and any("ts" in columns for columns in inputs[name].columns.values())
-        ):
-            what = "the file has a column `ts`, but `fields` does not name it"
+        if source.kind == "profiles" and source.mapping.ts is None and inputs[name].has("ts"):
+            what = "the records have a time, `ts`, but `fields` does not name it"
             document.report("FO508", loc, what, hint="`ts: ts`, if it is the time of the update")
 
 
@@ -196,9 +222,13 @@ def check_segments(
     layouts: Mapping[str, SourceLayout],
 ) -> None:
     """Every segment that an audience names must come from somewhere, as far as that can be known."""
-    known: set[str] = set()
+    known = {goal.label for plan in plans for goal in plan.file.goals if goal.label is not None}
+    made: list[tuple[str, str, str]] = []
     for name, source in project.sources.items():
         if source.kind != "segments":
+            continue
+        if source.segment_parts is not None:
+            made.append(source.segment_parts)
             continue
         found = {source.segment} if source.segment else inputs[name].values(layouts[name].event_path)
         if found is None:
@@ -214,8 +244,13 @@ def check_segments(
                     ((*part.loc, "enters" if change.new else "leaves"), change.attribute.removeprefix(SEGMENT))
                 )
         for loc, segment in named:
-            if segment not in known:
-                hint = one_of(segment, sorted(known)) if known else "add a source with `kind: segments`"
+            fits = any(
+                segment.startswith(before) and segment.endswith(behind) and len(segment) > len(before + behind)
+                for before, _, behind in made
+            )
+            if segment not in known and not fits:
+                names = sorted(known | {f"{before}..{behind}" for before, _, behind in made})
+                hint = one_of(segment, names) if names else "add a source with `kind: segments`"
                 plan.document.report("FO312", loc, f"no source gives the segment `{segment}`", hint=hint)
 
 
@@ -233,7 +268,7 @@ def check_receipts(project: ProjectFile, document: Document, plans: Sequence[Che
     """A channel that waits for receipts needs a source of them."""
     if any(source.kind == "receipts" for source in project.sources.values()):
         return
-    used = {plan.file.send.channel for plan in plans}
+    used = {message.channel for plan in plans for message in plan.send.messages}
     for name, channel in project.channels.items():
         if name in used and channel.undelivered_after is not None:
             what = f"`{name}` waits for receipts, but no source gives any: every message counts as undelivered"

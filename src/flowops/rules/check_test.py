@@ -32,9 +32,9 @@ KEYS = ("triggers", "dispatches", "losses", "goals", "pending")
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """A line of a case. `name` is the event, the receipt or the segment; `values` are typed."""
+    """A line of a case. `name` is the event, the receipt, the segment or the identity; `values` are typed."""
 
-    kind: Literal["event", "receipt", "profile", "segment"]
+    kind: Literal["event", "receipt", "profile", "segment", "link"]
     at: Micros
     user: str
     name: str
@@ -42,6 +42,7 @@ class Happening:
     values: Mapping[str, Any]
     enters: bool
     line: int
+    of: str | None = None  # a receipt: of which step, or on which channel, its message is
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,12 @@ class _Checker:
             values = self._typed((*loc, "profile"), line.profile, self.attributes, "the profile", "attribute")
             return Happening("profile", at, line.user, "profile", line.event_id, values, True, written)
         if line.receipt is not None:
-            return Happening("receipt", at, line.user, line.receipt, line.event_id, values, True, written)
+            self._of(loc, line)
+            return Happening("receipt", at, line.user, line.receipt, line.event_id, values, True, written, line.of)
+        if line.identity is not None:
+            if line.identity == line.user:
+                self.document.report("FO704", (*loc, "identity"), f"`{line.user}` would lead to itself")
+            return Happening("link", at, line.user, line.identity, line.event_id, values, True, written)
         segment, way = (line.enters, "enters") if line.enters is not None else (line.leaves or "", "leaves")
         self._segment((*loc, way), segment)
         return Happening("segment", at, line.user, segment, line.event_id, values, way == "enters", written)
@@ -283,21 +289,35 @@ class _Checker:
             self.document.report("FO102", loc, "nothing is said of it", hint="say at least one key: {user: u1}")
         return Wish(keys, self.document.place(loc)[0])
 
+    def _of(self, loc: Loc, line: Line) -> None:
+        """A receipt must be of a step, or of a channel, that the plan has."""
+        steps = [step for plan in self.compiled for step in plan.messages]
+        known = dict.fromkeys([*(step.name for step in steps), *(step.channel.name for step in steps)])
+        if line.of is not None and line.of not in known:
+            what = f"the plan has no step and no channel `{line.of}`"
+            self.document.report("FO704", (*loc, "of"), what, hint=one_of(line.of, known))
+
     def _known(self, loc: Loc, keys: Mapping[str, Any], content: Mapping[str, str | Contains]) -> None:
         """Names that only the plan can have."""
         variants = [name for plan in self.compiled if plan.experiment for name in _arms_of(plan.experiment)]
         names = {
             "plan": [plan.id for plan in self.compiled],
             "goal": [goal.name for plan in self.compiled for goal in plan.goals],
-            "step": [plan.step.name for plan in self.compiled],
-            "channel": [plan.step.channel.name for plan in self.compiled],
+            "step": [step.name for plan in self.compiled for step in plan.messages],
+            "channel": [step.channel.name for plan in self.compiled for step in plan.messages],
             "variant": variants,
         }
         for name, known in names.items():
             if name in keys and keys[name] not in known:
                 what = f"the plan has no {name} `{keys[name]}`"
                 self.document.report("FO704", (*loc, name), what, hint=one_of(keys[name], dict.fromkeys(known)))
-        fields = [name for plan in self.plans for texts in plan.content.values() for name in texts]
+        fields = [
+            name
+            for plan in self.plans
+            for message in plan.send.messages
+            for texts in message.content.values()
+            for name in texts
+        ]
         for name in content:
             if name not in fields:
                 own = ("at", "user", "plan", "key", "step", "channel", "variant", "address")

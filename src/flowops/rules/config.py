@@ -23,3 +23,4 @@ class Config:
     since: Mapping[str, Moment]  # by source: from when on its history is complete
     sensitive: frozenset[str]  # attributes not to be shown
     files: Mapping[str, str]  # the rule files that were read -> SHA-256, hexadecimal
+    declared: str  # SHA-256 of what flowops.yaml says, but for how servers are reached and where things lie

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from flowops.core import plan as core
-from flowops.core.plan import Listener, Plan, Project, Said
+from flowops.core.admission import quiets_of
+from flowops.core.plan import SEGMENT, Listener, Plan, Project, Said
 from flowops.core.records import BEFORE_ALL, ENDED, Micros
-from flowops.core.time import to_datetime
 from flowops.settings.fields import WEEKDAYS, show_duration
 
 _ENTITIES = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "\n": " "}
@@ -35,6 +35,7 @@ class Chart:
         self._lines: list[str] = []
         self._nodes = 0
         self._lost: dict[str, str] = {}
+        self._end = ""
 
     def node(self, text: str, shape: tuple[str, str] = ("[", "]"), kind: str = "") -> str:
         """Add a node; its id."""
@@ -81,6 +82,13 @@ class Chart:
         table = next((table for table in self.project.events if table.name == said.what), None)
         return f"\neach {', '.join(table.properties[place] for place in places)} on its own" if table and places else ""
 
+    @property
+    def end(self) -> str:
+        """Where a journey ends that has no more steps."""
+        if not self._end:
+            self._end = self.node("the end", ("([", "])"))
+        return self._end
+
     def text(self) -> str:
         """The whole chart."""
         head = [f"%% {self.plan.id}, version {self.plan.version}", "flowchart TD"]
@@ -94,9 +102,78 @@ def diagram(project: Project, plan: Plan) -> str:
     chart = Chart(project, plan)
     chart.at = TRIGGERS[type(plan.trigger)](chart, plan.trigger)
     _delay(chart, plan.trigger.delay)
-    _checks(chart)
-    _messages(chart)
+    for _, said in _all(chart, core.Exit):
+        chart.lost(chart.at, "exited", said.what + _where(said))
+    _entry(chart)
+    if plan.journey is None:
+        _checks(chart)
+        _goals(chart, _messages(chart))
+    else:
+        _goals(chart, draw(chart, plan.journey))
     return chart.text()
+
+
+def draw(chart: Chart, journey: core.Journey) -> list[str]:
+    """The nodes of a journey, each once, and what may become of its messages; the messages."""
+    plan, messages = chart.plan, list[str]()
+    if plan.experiment is not None:
+        chart.then(chart.node(f"experiment {plan.experiment.name}", ("{", "}")))
+        if plan.experiment.holdout:
+            chart.lost(chart.at, "holdout", _share(plan.experiment.holdout))
+    drawn = [_node(chart, place, node) for place, node in enumerate(journey.nodes)]
+    for node, name in zip(journey.nodes, drawn, strict=True):
+        if isinstance(node, core.Branch):
+            for way, said in ((node.then, "yes"), (node.otherwise, "no")):
+                chart.arrow(name, chart.end if way == core.END else drawn[way], said)
+        elif node.next != core.END:
+            chart.arrow(name, drawn[node.next])
+        if isinstance(node, core.Sends):
+            messages += _step_of(chart, node, name)
+    chart.then(drawn[0])
+    return messages
+
+
+def _node(chart: Chart, place: int, node: core.Node) -> str:
+    if isinstance(node, core.Branch):
+        return chart.node(f"{short(node.text)}?", ("{", "}"))
+    if isinstance(node, core.Sends):
+        how = "" if len(node.messages) == 1 else "\non each channel" if node.each else "\non the first channel that may"
+        return chart.node(f"step {node.name}{how}")
+    if isinstance(node.delay, core.UntilLocal):
+        return chart.wait(f"wait until {_clock(node.delay.minute)}{_days(node.delay.days)}")
+    awaited = [said.what + _where(said) for take, said in _all(chart, core.Resume) if take.part == place]
+    if awaited:
+        return chart.wait(f"wait for {' or '.join(awaited)}\nat most {show_duration(node.delay)}")
+    return chart.wait(f"wait {show_duration(node.delay)}")
+
+
+def _step_of(chart: Chart, node: core.Sends, name: str) -> list[str]:
+    """Its messages, by what they are refused, and when the next is taken."""
+    drawn: list[str] = []
+    for number in node.messages:
+        step = chart.plan.messages[number]
+        variants = [variant for variant in step.content if variant is not None]
+        message = chart.node(": ".join([step.channel.name, *([", ".join(variants)] if variants else [])]), ("[/", "/]"))
+        if drawn and not node.each:
+            after = "" if node.fallback_after is None else f", or nothing heard in {show_duration(node.fallback_after)}"
+            chart.arrow(drawn[-1], message, f"refused or failed{after}", dotted=True)
+        else:
+            chart.arrow(name, message)
+        for reason in _refusals(chart.plan, step.channel):
+            chart.lost(message, reason, "")
+        drawn.append(message)
+    return drawn
+
+
+def _refusals(plan: Plan, channel: core.Channel) -> list[str]:
+    possible = {
+        "no_consent": channel.opt_in is not None or channel.opt_out is not None,
+        "no_address": channel.address is not None,
+        "quiet_hours": any(not quiet.hold for quiet in quiets_of(plan, channel)),
+        "harassment_window": plan.skip_if_reached is not None,
+        "frequency_cap": any(cap.channel in (None, channel.index) for cap in plan.caps),
+    }
+    return [reason for reason, is_possible in possible.items() if is_possible]
 
 
 def label(text: str) -> str:
@@ -281,10 +358,9 @@ def _delay(chart: Chart, delay: core.Delay) -> None:
         chart.then(chart.wait(f"wait {show_duration(delay)}"))
 
 
-def _checks(chart: Chart) -> None:
-    """The decision list in its order, as far as this plan has it."""
-    plan, channel = chart.plan, chart.plan.step.channel
-    attributes = chart.project.attributes
+def _entry(chart: Chart) -> None:
+    """The checks that concern the plan, in the order of the decision list, as far as it has them."""
+    plan = chart.plan
     if (plan.starts_at, plan.ends_at) != (BEFORE_ALL, ENDED):
         chart.ask(f"{_dates(plan)}?", "plan_ended")
     if plan.audience is not None:
@@ -292,22 +368,33 @@ def _checks(chart: Chart) -> None:
     if not plan.reentry.always:
         gap = plan.reentry.gap
         chart.ask("the first time?" if gap is None else f"{show_duration(gap)} since the last time?", "reentry")
+
+
+def _checks(chart: Chart) -> None:
+    """Those that concern its channel."""
+    plan, channel = chart.plan, chart.plan.step.channel
+    attributes = chart.project.attributes
     if channel.opt_in is not None:
         chart.ask(f"{attributes[channel.opt_in]} is true?", "no_consent")
     if channel.opt_out is not None:
         chart.ask(f"{attributes[channel.opt_out]} is not true?", "no_consent")
     if channel.address is not None:
         chart.ask(f"has {attributes[channel.address]}?", "no_address")
-    if plan.quiet is not None and plan.quiet.hold:
-        chart.then(chart.wait(f"held while it is quiet\n{_quiet(plan.quiet)}"))
-    elif plan.quiet is not None:
-        chart.ask(f"not quiet: {_quiet(plan.quiet)}?", "quiet_hours")
+    quiets = quiets_of(plan, channel)
+    held = [_quiet(quiet) for quiet in quiets if quiet.hold]
+    if held:
+        chart.then(chart.wait("\n".join(["held while it is quiet", *held])))
+    for quiet in quiets:
+        if not quiet.hold:
+            chart.ask(f"not quiet: {_quiet(quiet)}?", "quiet_hours")
+    if plan.skip_if_reached is not None:
+        chart.ask(f"not {plan.skip_if_reached.text}?", "harassment_window")
     for cap in plan.caps:
         if cap.channel in (None, channel.index):
             chart.ask(f"fewer than {cap.text}?", "frequency_cap")
 
 
-def _messages(chart: Chart) -> None:
+def _messages(chart: Chart) -> list[str]:
     plan, experiment = chart.plan, chart.plan.experiment
     channel = plan.step.channel.name
     messages = []
@@ -322,12 +409,18 @@ def _messages(chart: Chart) -> None:
         message = chart.node(channel if variant is None else f"{channel}: {variant}", ("[/", "/]"))
         chart.then(message, None if experiment is None else _share(share * reached))
         messages.append(message)
+    return messages
+
+
+def _goals(chart: Chart, messages: Sequence[str]) -> None:
+    plan = chart.plan
     attains = {listener.goal: said for listener, said in chart.heard if isinstance(listener, core.Attain)}
     for number, goal in enumerate(plan.goals):
         said = attains.get(number)
         what = f"{goal.receipt} receipt" if said is None else said.what + _where(said)
         target = "" if goal.target is None else f"\ntarget {_share(goal.target)}"
-        node = chart.node(f"goal {goal.name}\n{what}{target}", ("[[", "]]"))
+        label_ = f"\nlabel {chart.project.attributes[goal.label[0][0]].removeprefix(SEGMENT)}" if goal.label else ""
+        node = chart.node(f"goal {goal.name}\n{what}{target}{label_}", ("[[", "]]"))
         for message in messages:
             chart.arrow(message, node, f"within {show_duration(goal.window)}")
 
@@ -339,7 +432,7 @@ def _dates(plan: Plan) -> str:
 
 
 def _local(plan: Plan, at: Micros) -> str:
-    return f"{to_datetime(plan.zone.local(at)):%Y-%m-%d %H:%M}"
+    return plan.zone.minute(at)
 
 
 def _quiet(quiet: core.Quiet) -> str:

@@ -22,9 +22,10 @@ Loc: TypeAlias = "tuple[str | int, ...]"
 _DEEPEST = 50
 _LARGEST = 1 << 20
 _FULL_WIDTH = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()}
-_FULL_WIDTH |= {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u3000": "a space"}
+_FULL_WIDTH |= {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u3000": " ", "\u00a0": " "}
 _COMMA = re.compile(r"\{[^{}]*?([\w-]+):\s+(?!['\"])[^{},\[\]'\"]*\((?:[^(){},]|'[^']*')*,")
 _WIDE_COMMA = re.compile("[\uff0c\u3001\uff1b]")  # full-width comma, ideographic comma, full-width semicolon
+_CUT_OFF = re.compile(r"[ \t]+#[^\s#].*")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -113,6 +114,17 @@ class Document:
                 node = node.get(str(step))
         return tuple(steps)
 
+    def is_comment(self, loc: Loc) -> bool:
+        """Whether what stands behind the key is a comment."""
+        node = self.node(loc)
+        return node is not None and self.text[node.end :].split("\n", 1)[0].lstrip().startswith("#")
+
+    def cut_off(self, loc: Loc) -> str | None:
+        """What looks like the rest of an unquoted text, and is a comment: ` #1 deal`, with no space behind the `#`."""
+        node = self.node(loc)
+        found = None if node is None or node.style else _CUT_OFF.match(self.text, node.end)
+        return None if found is None else found[0].strip()
+
     def place(self, loc: Loc, offset: int | None = None) -> tuple[int, int]:
         """Line and column of the value at `loc`; with `offset`, of that character of its text."""
         node = self.node(loc)
@@ -157,15 +169,21 @@ def _plain(node: Node, loc: Loc) -> Any:
     return data
 
 
-def full_width(text: str) -> tuple[int, str] | None:
-    """The first full-width character outside quotes: its offset, and what to write instead."""
+def full_width(text: str) -> tuple[int, str, str] | None:
+    """The first full-width character outside quotes: its offset, what it is, and what to write instead."""
     bare = _QUOTED.sub(lambda match: " " * len(match[0]), text)
-    return next(((at, _FULL_WIDTH[c]) for at, c in enumerate(bare) if c in _FULL_WIDTH), None)
+    found = next(((at, char) for at, char in enumerate(bare) if char in _FULL_WIDTH), None)
+    if found is None:
+        return None
+    at, char = found
+    if _FULL_WIDTH[char] == " ":  # it looks like one
+        return at, f"a space that is none (U+{ord(char):04X})", "write a plain space"
+    return at, f"full-width `{char}`", f"write `{_FULL_WIDTH[char]}`"
 
 
 def read_document(folder: Path, path: Path) -> Document:
-    """Read a file of the project into nodes. Never raises for what is in the file."""
-    document = Document(path.relative_to(folder).as_posix())
+    """Read a file of the project, or one beside it, into nodes. Never raises for what is in the file."""
+    document = Document((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix())
     try:
         if path.stat().st_size > _LARGEST:
             document.findings.append(finding("FO001", document.path, 0, 0, "the file is larger than 1 MiB"))
@@ -285,6 +303,8 @@ def _build(document: Document, events: Iterator[Any]) -> Node | None:
 
 def _explain(document: Document, error: yaml.YAMLError) -> None:
     """Turn libyaml's complaint into the usual cause, where the text shows one."""
+    if any(each.code == "FO008" for each in document.findings):  # which is why the rest makes no sense
+        return
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error).strip()
     if mark is None:
@@ -301,9 +321,8 @@ def _explain(document: Document, error: yaml.YAMLError) -> None:
             continue
         line = lines[number].split(" #", 1)[0]
         if (wide := full_width(line)) is not None:
-            at, instead = wide
-            what = f"full-width `{line[at]}`"
-            hint = f"write {instead if instead == 'a space' else f'`{instead}`'}, or quote the text"
+            at, what, hint = wide
+            hint += ", or quote the text"
             document.findings.append(
                 finding("FO003", document.path, number + 1, at + 1, what, got=line.strip(), hint=hint)
             )
@@ -315,17 +334,55 @@ def _explain(document: Document, error: yaml.YAMLError) -> None:
                 finding("FO004", document.path, number + 1, comma.end(), what, got=line.strip(), hint=hint)
             )
             return
+    advice = _cause(lines, near)
+    if advice is None and context is not None and context.line < mark.line:
+        begun = _begun(lines[context.line], context.column, str(getattr(error, "context", "")))
+        if begun is not None:
+            mark, problem, advice = context, *begun
+    if advice is None:
+        check = "check indentation, quotes and brackets here and in the line above"
+        advice = _indentation(lines, mark.line) or check
     got = lines[mark.line].strip() if mark.line < len(lines) else ""
     if not got and mark.line:
         got = lines[min(mark.line, len(lines)) - 1].strip()
     document.findings.append(
-        finding(
-            "FO002", document.path, mark.line + 1, mark.column + 1, problem, got=got or None, hint=_cause(lines, near)
-        )
+        finding("FO002", document.path, mark.line + 1, mark.column + 1, problem, got=got or None, hint=advice)
     )
 
 
-def _cause(lines: Sequence[str], near: Sequence[int]) -> str:
+def _begun(line: str, column: int, context: str) -> tuple[str, str] | None:
+    """What began in an earlier line and was not ended, where that is why a later one is not understood."""
+    if "quoted scalar" in context:
+        quote = line[column]
+        return f"the quote `{quote}` that opens here is not closed", f"end the text with `{quote}`"
+    if "flow" in context:
+        closing = "}" if line[column] == "{" else "]"
+        return f"the bracket `{line[column]}` that opens here is not closed", f"end it with `{closing}`"
+    if "simple key" in context and (glued := re.match(r"\s*-?\s*([\w-]+):(\S+)", line)):
+        return "this is one word, and no key", f"a space follows the colon: `{glued[1]}: {glued[2]}`"
+    return None
+
+
+def _indentation(lines: Sequence[str], number: int) -> str | None:
+    """The lines above, whose indentation a line should have had."""
+
+    def depth(line: str) -> int:
+        return len(line) - len(line.lstrip(" "))
+
+    if not 0 < number < len(lines) or not re.match(r"\s*(- )?[\w-]+:(\s|$)", lines[number]):
+        return None
+    above = [line for line in lines[:number] if line.strip() and not line.lstrip().startswith("#")]
+    if not above:
+        return None
+    last, here = above[-1], depth(lines[number])
+    if here > depth(last) and re.match(r"\s*[\w-]+:\s+[^\s|>&]", last):
+        return f"it stands deeper than `{last.strip()}`, which has its value: indent both alike"
+    if here not in [depth(line) for line in above]:
+        return "it is indented like none of the lines above: indent it as the key beside which it belongs"
+    return None
+
+
+def _cause(lines: Sequence[str], near: Sequence[int]) -> str | None:
     for number in near:
         line = lines[number] if 0 <= number < len(lines) else ""
         if line[: len(line) - len(line.lstrip())].count("\t"):
@@ -340,4 +397,4 @@ def _cause(lines: Sequence[str], near: Sequence[int]) -> str:
             return "a text that begins with `@`, a backtick or `%` is quoted"
         if len(re.findall(r":\s", _QUOTED.sub("", line))) > 1 and "{" not in line:
             return "a text that holds `: ` is quoted"
-    return "check indentation, quotes and brackets here and in the line above"
+    return None

@@ -7,15 +7,20 @@ by passing through the same place. A kind of trigger says how long it waits at l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from flowops.core.records import Micros
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc
 from flowops.rules.expressions import Checked
+from flowops.rules.habits import values
+from flowops.rules.nodes import Not
 from flowops.rules.reach import Never, never
 from flowops.rules.schema_plan import PlanFile
-from flowops.rules.schema_project import ProjectFile, Quiet, never_ends
-from flowops.rules.templates import CheckedTemplate
+from flowops.rules.schema_project import ProjectFile
+from flowops.rules.templates import CheckedTemplate, Output
 from flowops.rules.texts import (
     GSM,
     UCS,
@@ -29,8 +34,10 @@ from flowops.rules.texts import (
 )
 from flowops.rules.triggers import Part
 from flowops.settings.fields import show_duration
+from flowops.settings.quiet import NEVER_END, Quiet, never_end
 
-NEVER_ENDS = "it is quiet at every hour of every day, so no message ever goes out"
+if TYPE_CHECKING:
+    from flowops.rules.check_send import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class Doubts:
         variants = plan.experiment.variants if plan.experiment else {}
         self.domains = {"variant": list(variants)} if variants else {}
         self.told: set[Loc] = set()  # filters of which it was told that nothing passes
+        self._needed: list[tuple[str, Written]] = []  # attributes without which a text is not sent
 
     # Filters
 
@@ -66,6 +74,15 @@ class Doubts:
             else:
                 what = f"a branch of this `or` is never true: {found.why}"
                 self.document.report("FO407", loc, what, text, "take the branch out, or change it")
+
+    def otherwise(self, loc: Loc, text: str, checked: Checked) -> None:
+        """A fork of which nobody takes the `else`."""
+        found = next(
+            (each for each in never([Not(checked.node)], domains=self.domains, zone=self.zone) if each.whole), None
+        )
+        if found is not None:
+            what = f"this is always true, so nobody takes the `else`: {found.why}"
+            self.document.report("FO407", loc, what, text, "change it, or leave the fork out")
 
     def block(self, loc: Loc, condition: Sequence[Checked]) -> None:
         """A block of an audience in which nobody can be, though each of its filters could be true."""
@@ -102,16 +119,32 @@ class Doubts:
     def _never(self, parts: Sequence[Checked]) -> list[Never]:
         return never([part.node for part in parts], domains=self.domains, zone=self.zone)
 
+    def labels(self, entering: Sequence[Checked], attaining: Sequence[Sequence[Checked]]) -> None:
+        """A label that tells what is sensitive of everyone in it: what the plan, or its goal, asked on the way."""
+        for number, (goal, own) in enumerate(zip(self.plan.goals, attaining, strict=True)):
+            asked = sorted({name for part in (*entering, *own) for name in part.attributes})
+            for name in asked:
+                attribute = self.project.profile.get(name)
+                if goal.label is not None and attribute is not None and attribute.sensitive:
+                    what = f"who is in `{goal.label}` passed a filter on `user.{name}`, which is sensitive"
+                    hint = "a segment is seen by every plan and analyst: leave the label out, or the filter"
+                    self.document.report("FO606", ("goals", number, "label"), what, hint=hint)
+
     # Time
 
-    def lifetime(self) -> None:
-        """A wait that ends after the plan does, whenever it begins."""
+    def lifetime(self, way: Micros = 0) -> None:
+        """A wait that ends after the plan does, whenever it begins; also that for its last step (`way`)."""
         dates = self.plan.dates
         if dates is None or dates.start is None or dates.end is None:
             return
         life = dates.end.ends(self.zone) - dates.start.begins(self.zone)
         parts = self.plan.trigger.waits()
         least = sum(micros for _, micros in parts)
+        if least < life <= least + way:
+            what = f"the plan lives for {show_duration(life)}, and its last step falls due {show_duration(least + way)}"
+            what += " after what begins it, or later"
+            hint = "the plan's end ends its journeys: wait less, or let the plan live longer"
+            self.document.report("FO211", ("send",), what, hint=hint)
         if 0 < life <= least:
             longest = max(parts, key=lambda part: part[1])[0]
             said = " and ".join(f"`{key}: {show_duration(micros)}`" for key, micros in parts)
@@ -119,23 +152,42 @@ class Doubts:
             hint = "what falls due after the plan's end is not sent: wait less, or let the plan live longer"
             self.document.report("FO211", ("trigger", longest), what, hint=hint)
 
-    def quiet(self) -> None:
-        """Quiet hours of the plan's own that never end."""
-        if isinstance(self.plan.quiet, Quiet) and never_ends(self.plan.quiet):
-            self.document.report("FO215", ("quiet",), NEVER_ENDS, hint="name the hours, or leave `quiet` out")
+    def quiet(self, messages: Sequence[Message]) -> None:
+        """Quiet hours of the plan's own that never end, or that leave no hour beside its channel's."""
+        own = self.plan.quiet
+        if isinstance(own, Quiet) and never_end(own):
+            self.document.report("FO215", ("quiet",), NEVER_END, hint="name the hours, or leave `quiet` out")
+            return
+        both = self.project.quiet if own is None else own
+        if self.plan.transactional or not isinstance(both, Quiet) or never_end(both):
+            return
+        for name, message in {message.channel: message for message in reversed(messages)}.items():
+            channel = self.project.channels.get(name)
+            if channel is None or channel.quiet is None or never_end(channel.quiet):
+                continue
+            if never_end(both, channel.quiet):
+                whose = "the project's" if own is None else "the plan's"
+                what = f"whenever the quiet hours of `{name}` are over, {whose} are not: no message ever goes out"
+                document, place = (message.document, message.loc) if own is None else (self.document, ("quiet",))
+                document.report("FO215", place, what, hint="let both be over at some hour, or `quiet: none` here")
 
     # Texts
 
-    def message(self, texts: Mapping[str, Written], templates: Mapping[str, CheckedTemplate]) -> None:
+    def message(self, name: str, texts: Mapping[str, Written], templates: Mapping[str, CheckedTemplate]) -> None:
         """A message: whether it says anything, nothing that is banned, nothing sensitive, and fits its channel."""
-        channel = self.project.channels.get(self.plan.send.channel)
+        channel = self.project.channels.get(name)
         if blank(templates):
             first = next(iter(texts.values()))
             first.document.report("FO414", first.loc, "the message has no text", hint="write one")
-        for name, template in templates.items():
-            text = texts[name]
+        for field, template in templates.items():
+            text = texts[field]
             self._banned(text)
+            self._of_another_tool(text)
+            self._cut_off(text)
             self._sensitive(text, template)
+            for part in template.parts or ():
+                if isinstance(part, Output) and part.default is None and part.path[0] == "user":
+                    self._needed.append((part.path[1], text))
             if channel is not None and channel.limit == "sms":
                 self._sms(text, template)
 
@@ -147,6 +199,23 @@ class Doubts:
             got = text.text.split("\n")[line]
             text.document.report("FO413", text.loc, what, got, "say it in other words", offset=found.start())
 
+    def _of_another_tool(self, text: Written) -> None:
+        """Only what names a value that there is: any other text may stand in brackets."""
+        for offset, what, name in values(spoken(text.text)):
+            *_, of, own = ("", *name.split("."))
+            events = [event for event, each in self.project.events.items() if own in each.properties]
+            known = [f"user.{own}"] if own in self.project.profile else [f"{event}.{own}" for event in events]
+            if known and (not of or f"{of}.{own}" in known):
+                said = f"`{what}` stands in the message as it is written"
+                hint = f"a value is written `{{{{ {name if of else known[0]} }}}}`"
+                text.document.report("FO605", text.loc, said, hint=hint, offset=offset)
+
+    def _cut_off(self, text: Written) -> None:
+        rest = text.document.cut_off(text.loc)
+        if rest is not None:
+            hint = "quote the text, or leave a space behind the `#` of a comment"
+            text.document.report("FO609", text.loc, f"the text ends before `{rest}`, which is a comment", hint=hint)
+
     def _sensitive(self, text: Written, template: CheckedTemplate) -> None:
         for ref in sorted(template.refs, key=lambda ref: ref.name):
             attribute = self.project.profile.get(ref.name) if ref.kind == "user" else None
@@ -155,6 +224,16 @@ class Doubts:
                 offset = max(text.text.find(f"user.{ref.name}"), 0)
                 hint = "say it without; where to send to is the channel's `address`"
                 text.document.report("FO603", text.loc, what, hint=hint, offset=offset)
+
+    def unknown(self, asked: AbstractSet[str]) -> None:
+        """Attributes in texts that may be unknown, where nothing in the plan shows that somebody thought of it."""
+        for name, text in self._needed:
+            attribute = self.project.profile.get(name)
+            if name not in asked and (attribute is None or not attribute.sensitive):
+                what = f"where `user.{name}` is not known, the message is not sent"
+                offset = max(text.text.find(f"user.{name}"), 0)
+                hint = f"`{{{{ user.{name} | default: '...' }}}}`; or ask in `audience` that it is known"
+                text.document.report("FO608", text.loc, what, hint=hint, offset=offset)
 
     def _sms(self, text: Written, template: CheckedTemplate) -> None:
         certain = "".join(always_there(template))

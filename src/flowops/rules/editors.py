@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from flowops.rules.schema_plan import PlanFile
 from flowops.rules.schema_project import ProjectFile
+from flowops.rules.schema_send import PolicyFile
 from flowops.rules.schema_test import TestFile
 from flowops.settings import shapes
 
@@ -32,6 +33,7 @@ SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "project": ("flowops.yaml", lambda: TypeAdapter(ProjectFile).json_schema()),
     "plan": ("A plan: rules/NAME.yaml", lambda: TypeAdapter(PlanFile).json_schema()),
     "test": ("A test of a plan: rules/NAME.test.yaml", lambda: TypeAdapter(TestFile).json_schema()),
+    "policy": ("A policy: rules/policies/NAME.yaml", lambda: TypeAdapter(PolicyFile).json_schema()),
     "template": ("The texts of a message by field: rules/templates/NAME.yaml", _template),
 }
 """By the name of the kind of file: its title, and what makes its schema."""

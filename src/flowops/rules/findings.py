@@ -106,6 +106,15 @@ _REGISTER = (
     Code("FO311", "error", "one property, two types", "One source cannot read one column with two types."),
     Code("FO312", "error", "segment that no source gives", "Small files are looked into; none has this segment."),
     Code("FO313", "error", "goal by a receipt that never comes", "The channel has no receipts, so nobody attains it."),
+    Code("FO314", "error", "change that no record tells", "Which layer a user is in changes as time passes."),
+    Code("FO315", "error", "missing policy", "`policy: NAME` is the file rules/policies/NAME.yaml."),
+    Code("FO316", "error", "channels and content differ", "Each channel of a step needs its own content, no other."),
+    Code(
+        "FO317",
+        "error",
+        "condition that nothing can tell",
+        "No step, wait, goal or receipt comes before of which it could be known.",
+    ),
     # Filters and content
     Code("FO401", "error", "filter that cannot be read", "The filter is not an expression of SQL as flowops knows it."),
     Code("FO402", "error", "unknown name in a filter", "Bare names are properties of the event at hand."),
@@ -123,6 +132,8 @@ _REGISTER = (
         "branch that nothing takes",
         "One side of an `or`, or one block of an audience, is never true beside what must hold with it.",
     ),
+    Code("FO408", "error", "unknown layer", "A layering is compared with what is none of its layers."),
+    Code("FO409", "error", "layer of nobody", "A layer before it asks nothing, and so takes everyone."),
     Code("FO411", "error", "content that cannot be rendered", "The text is not Liquid, or names what nothing defines."),
     Code(
         "FO412",
@@ -181,6 +192,36 @@ _REGISTER = (
         "What a message says is kept in the outcomes, where every analyst reads it.",
     ),
     Code("FO604", "warning", "step or time that changes nothing", "The sequence does the same without it."),
+    Code(
+        "FO605",
+        "warning",
+        "value as another tool writes it",
+        "It stands in the message as it is written. Here a value is `{{ user.first_name }}`.",
+    ),
+    Code(
+        "FO606",
+        "warning",
+        "label that tells what is sensitive",
+        "Who is in its segment passed a filter on a sensitive attribute, and segments are seen by all.",
+    ),
+    Code(
+        "FO607",
+        "warning",
+        "fallback that never comes",
+        "There is no other channel, none of whose receipts is waited for, or the step has expired by then.",
+    ),
+    Code(
+        "FO608",
+        "warning",
+        "attribute that may be unknown in a text",
+        "It has no default, and no condition asks for it: who lacks it gets no message (`content_invalid`).",
+    ),
+    Code(
+        "FO609",
+        "warning",
+        "text that ends at a `#`",
+        "What follows ` #` in an unquoted text is a comment, and not in the message.",
+    ),
     # Tests of plans
     Code("FO701", "error", "test of a plan that is not there", "`test:` names plans by their ids."),
     Code("FO702", "error", "arm left to a draw", "Of an experiment, a test says who gets what: `arms: {u1: long}`."),

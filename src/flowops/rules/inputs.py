@@ -45,6 +45,19 @@ class Inputs:
         """Whether some file has the column, or could have it."""
         return self.open_ended or not self.columns or any(column in names for names in self.columns.values())
 
+    def has(self, column: str) -> bool:
+        """Whether some file is seen to have the column; of JSON lines the first record of the first file is asked."""
+        if any(column in names for names in self.columns.values()):
+            return True
+        lines = next((path for path in self.files if path not in self.columns and _format_of(path) == "jsonl"), None)
+        if lines is None:
+            return False
+        try:
+            first: object = json.loads(_first_line(lines))
+        except (OSError, EOFError, ValueError, zstandard.ZstdError):
+            return False  # what is wrong with the file, its reader says
+        return isinstance(first, dict) and column in first
+
     def values(self, path: tuple[str, ...]) -> set[str] | None:
         """The texts that stand at `path` in the records; None where files are not small and plain enough to look."""
         found: set[str] = set()
@@ -138,15 +151,19 @@ def _parquet(path: Path) -> list[str]:
 
 
 def _header(path: Path) -> list[str]:
+    line = _first_line(path)
+    delimiter = max(",;\t", key=line.count)  # as `sources.csv` finds it
+    names = next(csv.reader([line], delimiter=delimiter), [])
+    if not line.strip() or not names:
+        raise ValueError("the file is empty, it has no header")
+    return names
+
+
+def _first_line(path: Path) -> str:
     with path.open("rb") as raw:
         stream: io.BufferedIOBase = raw
         if path.suffix.lower() == ".gz":
             stream = gzip.GzipFile(fileobj=raw)
         elif path.suffix.lower() == ".zst":
             stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
-        line = stream.readline(_LONGEST_HEADER).decode("utf-8-sig")
-    delimiter = max(",;\t", key=line.count)  # as `sources.csv` finds it
-    names = next(csv.reader([line], delimiter=delimiter), [])
-    if not line.strip() or not names:
-        raise ValueError("the file is empty, it has no header")
-    return names
+        return stream.readline(_LONGEST_HEADER).decode("utf-8-sig")

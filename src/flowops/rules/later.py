@@ -7,16 +7,27 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-Place: TypeAlias = Literal["project", "cap", "plan", "audience", "trigger", "event", "schedule", "did", "step", "goal"]
+Place: TypeAlias = Literal[
+    "project",
+    "cap",
+    "plan",
+    "audience",
+    "trigger",
+    "event",
+    "schedule",
+    "did",
+    "step",
+    "way",
+    "goal",
+    "exit",
+    "layering",
+    "layer",
+]
 
 KEYS: Final[dict[Place, frozenset[str]]] = {
     "project": frozenset({"funnel", "coupons"}),
-    "cap": frozenset({"key"}),
-    "plan": frozenset({"skip_if_reached", "exit", "limits", "pace", "transactional", "canary", "monitor"}),
-    "step": frozenset(
-        {"first", "each", "fallback_after", "coupon", "after", "until", "at_most", "when", "then", "else", "policy"}
-    ),
-    "goal": frozenset({"label"}),
+    "plan": frozenset({"limits", "pace", "canary", "monitor"}),
+    "step": frozenset({"coupon"}),
 }  # fmt: skip
 """Keys, by the place where they stand."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import lru_cache, wraps
 from io import StringIO
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 from zoneinfo import ZoneInfo
 
 from liquid import BoundTemplate, Environment, FalsyStrictUndefined, Mode, RenderContext
@@ -23,7 +23,7 @@ from liquid.undefined import is_undefined
 from flowops.errors import ContentError
 from flowops.rules.nodes import NUMBER, Type
 from flowops.rules.shown import Number, Variable, local, missing, problem
-from flowops.settings.guess import did_you_mean
+from flowops.settings.guess import nearest
 
 
 class _Missing(FalsyStrictUndefined):
@@ -99,6 +99,10 @@ def _environment() -> Environment:
 _ENVIRONMENT = _environment()
 
 
+_HABITS: Final = {"upper": "upcase", "lower": "downcase", "title": "capitalize", "length": "size", "len": "size"}
+"""Filters as they are called elsewhere."""
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> tuple[BoundTemplate, list[Variable]]:
     """The template, and the variables that it reads and does not set itself, in the order in which they stand.
@@ -110,10 +114,13 @@ def parse(text: str) -> tuple[BoundTemplate, list[Variable]]:
         parsed = _ENVIRONMENT.from_string(text)
         analysis = parsed.analyze()
     except LiquidError as error:
-        raise problem(text, _message(error), _index(error, text)) from None
+        message = _message(error)
+        hint = next((f"close it with `{end}`" for end in ("}}", "%}") if message.startswith(f"expected '{end}'")), None)
+        raise problem(text, message, _index(error, text), hint) from None
     for name, spans in analysis.filters.items():
         if name not in _ENVIRONMENT.filters:
-            hint = did_you_mean(name, _ENVIRONMENT.filters)
+            near = _HABITS.get(name) or nearest(name, _ENVIRONMENT.filters)
+            hint = f"did you mean `{near}`?" if near else "they are Liquid's: `default`, `date`, `upcase`, `round`, ..."
             raise problem(text, f"unknown filter `{name}`", min(span.index for span in spans), hint)
     variables = [
         Variable(tuple(found.segments), found.span.index) for each in analysis.globals.values() for found in each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,15 +22,18 @@ from flowops.rules.check_project import (
     check_segments,
     check_supply,
 )
-from flowops.rules.compile import compile_project, ordered_plans
+from flowops.rules.check_send import Policies
+from flowops.rules.compile import cap_keys, compile_project, ordered_plans
 from flowops.rules.config import Config
 from flowops.rules.document import Document, read_document
 from flowops.rules.findings import Finding, finding, has_errors, ordered
 from flowops.rules.inputs import look_at
+from flowops.rules.layers import CheckedLayering, read_layerings
 from flowops.rules.mapping import SourceLayout, resolve
 from flowops.rules.schema import read_model
 from flowops.rules.schema_plan import PlanFile
 from flowops.rules.schema_project import ProjectFile, Source
+from flowops.rules.schema_send import PolicyFile
 from flowops.sources import Connection
 
 PROJECT_FILE = "flowops.yaml"
@@ -71,17 +75,31 @@ def find_project(start: Path) -> Path:
     )
 
 
-def load_project(folder: Path) -> Loaded:
+def load_project(folder: Path, *, rules: Path | None = None, plans: Sequence[Path] | None = None) -> Loaded:
     """Read and compile a project. Never raises for what a file holds: every complaint is a finding.
+
+    Args:
+        folder: the project, and what the paths of its inputs start from.
+        rules: where its flowops.yaml and rules/ are read from; left out: there.
+        plans: the files of its plans; left out: those under rules/.
 
     Raises:
         ConfigError: the folder has no flowops.yaml.
     """
     folder = folder.absolute()
-    if not (folder / PROJECT_FILE).is_file():
-        raise ConfigError(f"no {PROJECT_FILE} in {folder}\n  try: `flowops init {folder.name}`")
+    top = folder if rules is None else rules.absolute()
+    if not (top / PROJECT_FILE).is_file():
+        if top.is_file():
+            raise ConfigError(f"{top} is a file\n  try: the folder in which {PROJECT_FILE} is")
+        raise ConfigError(f"no {PROJECT_FILE} in {top}\n  try: `flowops init {top.name}`")
     with _uncollected():
-        return _Loading(folder).run()
+        return _Loading(folder, top, plan_files(top) if plans is None else plans).run()
+
+
+def plan_files(folder: Path) -> list[Path]:
+    """The files of a project's plans."""
+    rules = folder.absolute() / "rules"
+    return [path for path in _files(rules, deep=True) if not _is_beside(path.relative_to(rules))]
 
 
 @contextmanager
@@ -97,16 +115,19 @@ def _uncollected() -> Iterator[None]:
 
 
 class _Loading:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, top: Path, paths: Sequence[Path]) -> None:
         self.folder = folder
+        self.top = top
+        self.paths = paths
         self.documents: list[Document] = []
         self.findings: list[Finding] = []
 
     def run(self) -> Loaded:
-        document = self._read(self.folder / PROJECT_FILE)
+        document = self._read(self.top / PROJECT_FILE)
         file = read_model(ProjectFile, document, document.data()) if document.root else None
-        templates = {path.stem: self._read(path) for path in _files(self.folder / "rules" / "templates")}
-        plans = self._plans(file, templates)
+        templates = {path.stem: self._read(path) for path in _files(self.top / "rules" / "templates")}
+        layerings = read_layerings(file, document) if file is not None else {}
+        plans = self._plans(file, templates, layerings, self._policies())
         project, config = None, None
         layouts: dict[str, SourceLayout] = {}
         if file is not None:
@@ -126,30 +147,41 @@ class _Loading:
         return Loaded(self.folder, project, config, ordered(self._all()), file, plans, list(layouts.values()))
 
     def _all(self) -> list[Finding]:
-        return [*self.findings, *(each for document in self.documents for each in document.findings)]
+        found = [*self.findings, *(each for document in self.documents for each in document.findings)]
+        return list(dict.fromkeys(found))  # a policy is checked for each plan that uses it
 
     def _wrong(self) -> bool:
         return has_errors(self._all())
 
     def _read(self, path: Path) -> Document:
-        document = read_document(self.folder, path)
+        document = read_document(self.top, path)
         self.documents.append(document)
         return document
 
-    def _plans(self, project: ProjectFile | None, templates: Mapping[str, Document]) -> list[CheckedPlan]:
+    def _policies(self) -> Policies:
+        """Read every policy; they are checked with the plans that use them."""
+        found: dict[str, tuple[Document, PolicyFile | None]] = {}
+        for path in _files(self.top / "rules" / "policies"):
+            document = self._read(path)
+            found[path.stem] = document, read_model(PolicyFile, document, document.data()) if document.root else None
+        return found
+
+    def _plans(
+        self,
+        project: ProjectFile | None,
+        templates: Mapping[str, Document],
+        layerings: Mapping[str, CheckedLayering],
+        policies: Policies,
+    ) -> list[CheckedPlan]:
         """Read every plan; checked against the project where that could be read."""
-        rules = self.folder / "rules"
-        paths = [path for path in _files(rules, deep=True) if not _is_beside(path.relative_to(rules))]
-        for path in _files(rules / "policies"):
-            where = path.relative_to(self.folder).as_posix()
-            self.findings.append(finding("FO104", where, 0, 0, "policies are not supported yet", hint="remove it"))
-        if not paths:
+        rules = self.top / "rules"
+        if not self.paths:
             what = "there is no plan in rules/" if rules.is_dir() else "there is no folder rules/"
-            hint = "a plan is a file rules/NAME.yaml; `flowops init` shows one"
+            hint = "a plan is a file rules/NAME.yaml; `flowops new` writes one to begin with"
             self.findings.append(finding("FO306", PROJECT_FILE, 0, 0, what, hint=hint))
         checked: list[CheckedPlan] = []
         ids: dict[str, str] = {}
-        for path in paths:
+        for path in self.paths:
             document = self._read(path)
             plan = read_model(PlanFile, document, document.data()) if document.root else None
             if plan is None:
@@ -160,7 +192,10 @@ class _Loading:
                 document.report("FO301", ("plan",), what, hint=hint)
             ids.setdefault(plan.plan, document.path)
             if project is not None:
-                checked.append(PlanChecker(project, templates, document, plan).run())
+                checked.append(PlanChecker(project, templates, layerings, policies, document, plan).run())
+        keys = frozenset(cap_keys(project, checked)) if project is not None else frozenset()
+        for each in checked:
+            each.cap_keys = keys
         return checked
 
     def _config(self, file: ProjectFile) -> Config:
@@ -175,6 +210,7 @@ class _Loading:
             since={name: source.since for name, source in file.sources.items() if source.since is not None},
             sensitive=frozenset(name for name, attribute in file.profile.items() if attribute.sensitive),
             files={each.path: hashlib.sha256(each.text.encode()).hexdigest() for each in self.documents},
+            declared=hashlib.sha256(json.dumps(file.declared(), default=str).encode()).hexdigest(),
         )
 
 

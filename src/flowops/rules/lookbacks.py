@@ -18,7 +18,7 @@ from flowops.rules.triggers.base import Checker, Heard
 from flowops.rules.triggers.counting import check_value, fit_sum, parse_amount
 from flowops.rules.triggers.events import shorthand
 from flowops.rules.triggers.sequence import Times, parse_times
-from flowops.settings.fields import Identifier, Label, Text, Wait, When, refuse
+from flowops.settings.fields import Identifier, Label, Text, Wait, When, refuse, show_duration
 from flowops.settings.model import Model
 from flowops.settings.shapes import MOMENT, NUMBER, OR_ONE, TEXT, Shaped, says
 
@@ -86,13 +86,21 @@ class Did(Model):
 
     @property
     def text(self) -> str:
-        """For people."""
+        """For people: `order where amount > 50 2+ times within 30d`."""
         low, high = self.range
-        most = "+" if high is None else "" if high == low else f"..{high}"
-        much = "" if self.times is None else f" {low}{most} times"
+        count = f"{low}{'+' if high is None else '' if high == low else f'..{high}'}"
+        parts = [self.event] if self.where is None else [self.event, "where", self.where]
         if self.reaches is not None:
-            much = f" to a sum of {self.reaches}"
-        return f"{self.event}{much}"
+            parts.append(f"with {self.sum} of {self.reaches}")
+        elif self.distinct is not None:
+            parts.append(f"with {count} different {self.distinct}")
+        elif self.times is not None:
+            parts.append(f"{count} times")
+        if self.within is not None:
+            parts.append(f"within {show_duration(self.within)}")
+        if self.between is not None:
+            parts.append(f"between {self.between[0].text} and {self.between[1].text}")
+        return " ".join(parts)
 
 
 Dids: TypeAlias = Annotated[
@@ -113,6 +121,11 @@ class Look:
     def value(self) -> str | None:
         """The property that is counted or added up."""
         return self.did.sum or self.did.distinct
+
+    @property
+    def counter(self) -> core.Counter:
+        """What is kept of it."""
+        return self.did.counter(self.zone)
 
 
 def looks_of(block: Audience, loc: Loc) -> Iterator[tuple[Loc, Did]]:

@@ -14,7 +14,7 @@ from flowops.rules.schema_project import ProjectFile, Source
 Path: TypeAlias = "tuple[str, ...]"
 
 
-TOLD: Mapping[str, tuple[str, ...]] = {"receipts": ("dispatch_id", "detail"), "segments": ("action",)}
+TOLD: Mapping[str, tuple[str, ...]] = {"receipts": ("dispatch_id", "detail"), "segments": ("action",), "identities": ()}
 """What a record of such a source holds beside who, what and when; `p0`, `p1` of its rows."""
 
 
@@ -47,7 +47,9 @@ def resolve(project: ProjectFile, name: str, source: Source, inputs: Inputs) -> 
     def renamed_path(name: str) -> Path:
         return path(fields.others.get(name, name))
 
-    events, receipts, segments = (source.kind == kind for kind in ("events", "receipts", "segments"))
+    events, receipts, segments, identities = (
+        source.kind == kind for kind in ("events", "receipts", "segments", "identities")
+    )
     user_id = path(fields.user_id or "user_id")
     wanted: list[tuple[str, Path]] = []
     if fields.user_id is not None or not receipts:
@@ -59,6 +61,12 @@ def resolve(project: ProjectFile, name: str, source: Source, inputs: Inputs) -> 
     elif receipts:
         event_path = renamed_path("receipt")
         wanted += [("dispatch_id", renamed_path("dispatch_id")), ("receipt", event_path)]
+    elif source.segment_parts is not None:
+        event_path = path(source.segment_parts[1])
+        wanted.append(("segment", event_path))
+    elif identities:
+        event_path = renamed_path("identity")
+        wanted.append(("identity", event_path))
     elif segments and source.segment is None:
         event_path = renamed_path("segment")
         wanted.append(("segment", event_path))
@@ -69,7 +77,7 @@ def resolve(project: ProjectFile, name: str, source: Source, inputs: Inputs) -> 
     elif (events or receipts) and inputs.may_have("event_id"):
         event_id = (("event_id",),)
     time = TimeField(None, None, None)
-    if fields.ts is not None or events or receipts or (segments and inputs.may_have("ts")):
+    if fields.ts is not None or events or receipts or ((segments or identities) and inputs.may_have("ts")):
         unit, zone = (fields.ts.unit, fields.ts.zone) if fields.ts else (None, None)
         time = TimeField(path(fields.ts.path if fields.ts else "ts"), unit, Zone(zone or project.zone))
         wanted.append(("ts", time.path or ()))

@@ -20,7 +20,7 @@ from flowops.rules import functions as run
 from flowops.rules.expressions import ExpressionError, Scope, slot_of
 from flowops.rules.nodes import NUMBER, TEXT, Call, Case, Const, Is, Logic, Node, Not, Ref, Strict, Type, wild
 from flowops.rules.syntax import start, tree_of
-from flowops.settings.guess import did_you_mean, one_of
+from flowops.settings.guess import did_you_mean, nearest, one_of
 
 MAX_DEPTH = 40
 """Operations within operations; `and` and `or` of many count once. Python's own limit is 200 brackets."""
@@ -185,8 +185,10 @@ class Reader:
     def _of_step(self, step: str, name: str, at: int) -> Ref:
         scope = self.scope
         if step not in scope.steps:
-            known = tuple(scope.steps) + (("user",) if scope.user else ())
+            known = *(name for name in scope.steps if not name.isdigit()), *(("user",) if scope.user else ())
             hint = one_of(step, known) if known else "no earlier step can be named here"
+            if any(name.isdigit() for name in scope.steps):
+                hint += "; a step of the journey is named by `step: NAME`"
             if step in scope.names:
                 hint = f"`{step}` is a property; parts of it cannot be named"
             raise ExpressionError("filter-name", f"unknown step `{step}`", at, hint)
@@ -230,7 +232,8 @@ class Reader:
                 return f"did you mean `{step}.{name}`?"
         if name in scope.user:
             return f"did you mean `user.{name}`?"
-        if self._text[at : at + 1] == '"':
+        compared = re.search(r"(=|<>|\bin\s*\()\s*$", self._text[:at]) and not nearest(name, scope.names)
+        if self._text[at : at + 1] == '"' or compared:
             return f"a text stands in single quotes: `'{name}'`"
         return (
             one_of(name, scope.names) if scope.names else f"bare names are properties of `{scope.bare}`, which has none"
@@ -249,11 +252,11 @@ class Reader:
             self.clash(f"`{op}` wants conditions, but this is a {node.type}", tree, at, hint)
         return node
 
-    def operand(self, tree: exp.Expr, at: int, family: frozenset[str], wanted: str) -> Node:
+    def operand(self, tree: exp.Expr, at: int, family: frozenset[str], wanted: str, hint: str | None = None) -> Node:
         """A node of one of the types of `family`, or NULL; `wanted` begins the message."""
         node = self.node(tree, at)
         if node.type not in family and node.type != "null":
-            self.clash(f"{wanted}, but `{self._sql(tree)}` is a {node.type}", tree, at)
+            self.clash(f"{wanted}, but `{self._sql(tree)}` is a {node.type}", tree, at, hint)
         return node
 
     def clash(self, message: str, tree: exp.Expr, at: int, hint: str | None = None) -> NoReturn:
@@ -342,7 +345,8 @@ class Reader:
         return Strict("-{0}", (arg,), "number", wild=wild(arg))
 
     def _join(self, tree: exp.Expr, at: int) -> Node:
-        parts = [self.operand(part, at, TEXT, "`||` joins strings") for part in tree.flatten()]
+        hint = "if one of two conditions is enough, write `or`"
+        parts = [self.operand(part, at, TEXT, "`||` joins strings", hint) for part in tree.flatten()]
         return Strict(" + ".join(f"{{{at}}}" for at in range(len(parts))), tuple(parts), "string")
 
     def _in(self, tree: exp.Expr, at: int) -> Node:
@@ -384,7 +388,7 @@ class Reader:
             return Is(self.node(tree.this, at), "null")
         if isinstance(what, exp.Boolean):
             return Is(self._condition(tree.this, at, "is"), "true" if what.this else "false")
-        raise ExpressionError("filter-syntax", "`is` wants NULL, true or false", at)
+        raise ExpressionError("filter-syntax", "`is` wants NULL, true or false", at, "two values are compared by `=`")
 
     def _like(self, tree: exp.Expr, at: int, escape: str = "") -> Node:
         self._only(tree, at, "this", "expression", "negate")

@@ -6,15 +6,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import product
+from math import prod
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from flowops.core.admission import arm_of
-from flowops.core.plan import KNOWN, Plan, Project
+from flowops.core.plan import KNOWN, Plan, Project, Step
 from flowops.core.records import Micros
 from flowops.core.time import Zone, to_datetime
 from flowops.errors import ConfigError, ContentError
 from flowops.rules.check import CheckedPlan
+from flowops.rules.check_send import Message as Checked
 from flowops.rules.expressions import Type
 from flowops.rules.shown import number_text
 from flowops.rules.templates import CheckedTemplate, Output
@@ -48,7 +51,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """All messages of a plan for one user. `losses`: why nothing would be sent; `arm`: the user's."""
+    """All messages of a step on one channel for one user. `losses`: why nothing would be sent; `arm`: the user's.
+
+    `unjudged`: the audience, where what the user did before decides, which no profile tells.
+    """
 
     plan: str
     version: str
@@ -59,6 +65,8 @@ class Preview:
     values: list[Value]
     losses: list[tuple[str, str]]
     arm: str | None = None
+    unjudged: str | None = None
+    step: str | None = None  # None: the plan has but one message
 
 
 @dataclass(slots=True)
@@ -72,48 +80,56 @@ class Given:
 
 def preview(
     project: Project, plan: Plan, checked: CheckedPlan, types: Mapping[str, Type], given: Given, *, now: Micros,
-    user_id: str | None, kind: str, sms: bool, sensitive: frozenset[str],
+    user_id: str | None, kind: str, sms: bool, sensitive: frozenset[str], number: int = 0,
 ) -> Preview:  # fmt: skip
-    """Render each message of a plan. `types` are those of the attributes, `kind` and `sms` are of the channel."""
+    """Render each variant of a message of a plan, by its number.
+
+    `types` are those of the attributes, `kind` and `sms` are of the channel.
+    """
+    step = plan.messages[number]
     example = _Examples(now, plan.zone)
     attributes: dict[str, Any] = {KNOWN: True, **given.attributes}  # whoever is looked at is known
     if given.made_up:
-        attributes = {name: example.of(type_, name) for name, type_ in types.items()} | attributes
-    user = tuple(attributes.get(name) for name in project.attributes) + (None,) * len(plan.lookbacks)  # none is known
+        layers = {project.attributes[each.attribute]: each.layers[0][0] for each in project.layerings}
+        attributes = {name: example.of(type_, name) for name, type_ in types.items()} | layers | attributes
+    user = tuple(attributes.get(name) for name in project.attributes)
     steps: dict[str, dict[str, Any]] = {}
-    for step, names in checked.captured().items():
-        own = step.partition("[")[0]  # of a taking: `viewed[2]`
+    for name, names in checked.captured().items():
+        own = name.partition("[")[0]  # of a taking: `viewed[2]`
         known, declared = given.steps.get(own, {}), checked.trigger.steps[own]
-        steps[step] = {name: known[name] if name in known else example.of(declared[name], name) for name in names}
+        steps[name] = {each: known[each] if each in known else example.of(declared[each], each) for each in names}
     taken = tuple(tuple(values.values()) for values in steps.values())
     arm, drawn = arm_of(plan.experiment, user_id) if user_id is not None else (None, None)
     messages = []
     for variant, share in _shares(plan):
         fields, error = {}, None
         try:
-            fields = plan.step.content[variant](taken, user, now, variant)
+            fields = step.content[variant](taken, user, now, variant)
         except ContentError as wrong:
             error = str(wrong)
         lengths = {name: sms_length(text) for name, text in fields.items()} if sms else {}
         messages.append(Message(variant, share, fields, error, lengths))
     show = shower(plan.zone)
-    shown = _values(checked, attributes, steps, given, show, now)
-    to = plan.step.channel.address
+    shown = _values(checked.send.messages[number], attributes, steps, given, show, now)
+    to = step.channel.address
     address = None
     if to is not None:
         name = project.attributes[to]
         value = attributes.get(name)
         address = "" if value is None else f"{name} (sensitive, not shown)" if name in sensitive else str(value)
+    inside = None if given.made_up else _is_inside(project, plan, user, taken, now, drawn)
     return Preview(
         plan=plan.id,
         version=plan.version,
-        channel=plan.step.channel.name,
+        channel=step.channel.name,
         kind=kind,
         address=address,
         messages=messages,
         values=shown,
-        losses=_losses(plan, user, taken, now, drawn) if not given.made_up else [],
+        losses=_losses(plan, step, user, inside=inside) if not given.made_up else [],
         arm=arm if drawn is None else drawn,
+        unjudged=plan.who if inside is None and not given.made_up else None,
+        step=None if plan.journey is None else step.name,
     )
 
 
@@ -154,11 +170,35 @@ def _shares(plan: Plan) -> list[tuple[str | None, float]]:
     return [(name, share * reached) for name, share in plan.experiment.variants] or [(None, reached)]
 
 
-def _losses(plan: Plan, user: Any, steps: Any, now: Micros, variant: str | None) -> list[tuple[str, str]]:
+_MOST_PASTS = 1_000
+
+
+def _is_inside(project: Project, plan: Plan, user: Any, steps: Any, now: Micros, variant: str | None) -> bool | None:
+    """Whether the user is in the audience; None: that depends on what the user did before, which is not known here.
+
+    All that the past may say is tried out: each layer that was not given, each answer of a lookback.
+    """
+    if plan.audience is None:
+        return True
+    layers = [each for each in project.layerings if user[each.attribute] is None]
+    pasts: list[list[str | bool | None]] = [[*(name for name, _ in each.layers), None] for each in layers]
+    pasts += [[True, False, None] for _ in plan.lookbacks]
+    if prod(map(len, pasts)) > _MOST_PASTS:
+        return None
+    found: set[bool] = set()
+    for past in product(*pasts):
+        known = list(user)
+        for each, layer in zip(layers, past, strict=False):
+            known[each.attribute] = layer
+        found.add(plan.audience((), steps, (*known, *past[len(layers) :]), now, variant))
+    return found.pop() if len(found) == 1 else None
+
+
+def _losses(plan: Plan, step: Step, user: Any, *, inside: bool | None) -> list[tuple[str, str]]:
     """What of the decision list is known without a history."""
-    channel = plan.step.channel
+    channel = step.channel
     found = []
-    if plan.audience is not None and not plan.lookbacks and not plan.audience((), steps, user, now, variant):
+    if inside is False:
         found.append(("not_in_audience", plan.who))
     if channel.opt_in is not None and user[channel.opt_in] is not True:
         found.append(("no_consent", "not opted in"))
@@ -170,7 +210,7 @@ def _losses(plan: Plan, user: Any, steps: Any, now: Micros, variant: str | None)
 
 
 def _values(
-    checked: CheckedPlan,
+    message: Checked,
     attributes: Mapping[str, Any],
     steps: Mapping[str, Mapping[str, Any]],
     given: Given,
@@ -178,7 +218,7 @@ def _values(
     now: Micros,
 ) -> list[Value]:
     """Every value that some text reads, once, in the order of names."""
-    texts = {id(each): each for fields in checked.content.values() for each in fields.values()}.values()
+    texts = {id(each): each for fields in message.content.values() for each in fields.values()}.values()
     refs = {ref for text in texts for ref in text.refs}
     values = []
     for ref in sorted(refs, key=lambda ref: (ref.kind, ref.step, ref.name)):

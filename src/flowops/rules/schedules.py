@@ -98,6 +98,14 @@ class Schedule(Model):
         return self
 
     @property
+    def several_a_day(self) -> bool:
+        """Whether each day on which it occurs has several occurrences, so that a task is told apart by its time."""
+        if self.cron is None:
+            return False
+        fields = CronSim(self.cron, datetime(2000, 1, 1))  # noqa: DTZ001 - local
+        return len(fields.minutes) * len(fields.hours) > 1
+
+    @property
     def text(self) -> str:
         """For people: `weekly mon, thu 09:00`."""
         days = ", ".join(WEEKDAYS[day] for day in self.weekly or []) or ", ".join(

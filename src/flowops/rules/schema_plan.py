@@ -7,30 +7,34 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from flowops.core.time import DAY
+from flowops.core.time import WEEK
 from flowops.rules.later import Place
 from flowops.rules.lookbacks import Dids
-from flowops.rules.schema_project import Cap, Labels, Quiet
+from flowops.rules.schema_project import Cap, Labels, Scope
+from flowops.rules.schema_send import Send
 from flowops.rules.triggers import Trigger
+from flowops.rules.triggers.events import Happening, shorthand
 from flowops.settings import shapes
 from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
+    Boolean,
     GoalWindow,
     Label,
     Name,
     Priority,
     Share,
     Text,
-    Wait,
     When,
     ZoneName,
     as_text,
+    integer,
     parse_texts,
     refuse,
     within,
 )
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.settings.quiet import Quiet
 from flowops.settings.shapes import OR_ONE, Shaped, says
 
 Segments: TypeAlias = Annotated[list[Label], BeforeValidator(parse_texts), Field(min_length=1), OR_ONE]
@@ -96,6 +100,7 @@ def _audience(value: Any) -> Any:
 
 
 _gap = within(MILLISECOND, LONGEST)
+_lately = within(MILLISECOND, WEEK)
 
 
 _REENTRY = {"anyOf": [{"enum": ["once", "always"]}, shapes.DURATION]}
@@ -108,6 +113,38 @@ def _reentry(value: Any) -> int | str:
     if not any(character.isdigit() for character in text):
         refuse("FO106", f"`{text}` is not understood here", "once, always, or a gap: `7d`")
     return _gap(text)
+
+
+class Reached(Model):
+    """S25."""
+
+    within: Annotated[int, BeforeValidator(_lately), Shaped(shapes.DURATION), says("How lately, up to 7d.", "3d")]
+    by: Annotated[
+        Scope | None,
+        says("By which plans, or on which channel; left out: by any other plan.", {"group": "Promotions"}),
+    ] = None
+
+
+def _reached(value: Any) -> Any:
+    return {"within": value} if isinstance(value, str) else value
+
+
+class Exit(Happening):
+    """S29."""
+
+    place: ClassVar[Place] = "exit"
+
+    touches: Annotated[
+        Annotated[int, BeforeValidator(integer(1, 1000)), Shaped(shapes.INTEGER)] | None,
+        says("Or after so many of its steps have sent something.", 3),
+    ] = None
+
+    def one(self) -> None:
+        """Touches stand alone."""
+        if self.touches is None:
+            super().one()
+        elif self.event is not None or self.what or self.where is not None:
+            refuse("FO107", "`touches` stands alone", "an entry for each of them")
 
 
 class Experiment(Model):
@@ -136,54 +173,6 @@ class Experiment(Model):
         return self
 
 
-_FIELDS = {"type": "object", "minProperties": 1, "additionalProperties": shapes.TEXT}
-_CONTENT = {
-    "anyOf": [
-        _FIELDS,
-        {
-            "type": "object",
-            "required": ["variants"],
-            "properties": {
-                "variants": {
-                    "description": "A content for each variant of the experiment.",
-                    "examples": [{"short": {"body": "A"}, "long": {"template": "thanks"}}],
-                    "type": "object",
-                    "additionalProperties": _FIELDS,
-                }
-            },
-            "additionalProperties": False,
-        },
-    ]
-}
-
-
-class Step(Model):
-    """One step of sending. `content` is read by its shape: fields, a template, or these by variant."""
-
-    place: ClassVar[Place] = "step"
-
-    step: Annotated[Name, says("Its name; left out: its number.", "opener")] = "1"
-    channel: Annotated[Name, says("The channel it goes out on.", "push")]
-    content: Annotated[
-        dict[str, Any],
-        Shaped(_CONTENT),
-        says(
-            "Texts by field, `{template: NAME}` for rules/templates/NAME.yaml, or `variants` with one content each.",
-            {"title": "Still thinking?", "body": "{{ product_view.sku }} is waiting."},
-            {"template": "thanks"},
-        ),
-    ]
-    expires: Annotated[Wait, says("How long after its time it is still worth delivering; left out: 24h.", "2h")] = DAY
-
-
-def _send(value: Any) -> Any:
-    if isinstance(value, list):
-        refuse("FO104", "a list of steps is not supported yet", "one step: send: {channel: ..., content: ...}")
-    if isinstance(value, str):
-        refuse("FO105", "a mapping is needed here, not a text", "send: {channel: ..., content: ...}")
-    return value
-
-
 class Goal(Model):
     """S41, S42."""
 
@@ -204,6 +193,10 @@ class Goal(Model):
         Word,
         says("Whose the orders and the value are where several plans reached the user; left out: every.", "last"),
     ] = "every"
+    label: Annotated[
+        Label | None,
+        says("A segment in which everyone is who attains it, from then on: other plans ask for it.", "came-back"),
+    ] = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -274,18 +267,51 @@ class PlanFile(Model):
     caps: Annotated[list[Cap], says("Limits of this plan, beside the project's.", [{"at_most": 1, "per": "24h"}])] = (
         Field(default_factory=list)
     )
+    skip_if_reached: Annotated[
+        Reached | None,
+        BeforeValidator(_reached),
+        Shaped(shapes.DURATION, beside=True),
+        says(
+            "Skip users whom another plan reached so lately: a duration up to 7d; also by which plans.",
+            "3d",
+            {"within": "3d", "by": {"group": "Promotions"}},
+        ),
+    ] = None
+    transactional: Annotated[
+        Boolean,
+        says(
+            "Whether the user waits for it: no caps, no `skip_if_reached`, no quiet hours, and it does not count.", True
+        ),
+    ] = False
     quiet: Annotated[
         Annotated[QuietOrNone, BeforeValidator(_quiet)] | None,
         says("`none`, or its own quiet hours; left out: the project's.", "none", {"from": "22:00", "to": "08:00"}),
     ] = None
+    exit: Annotated[
+        list[Annotated[Exit, Shaped(shapes.TEXT, beside=True)]],
+        BeforeValidator(shorthand),
+        Field(min_length=1),
+        OR_ONE,
+        says(
+            "What ends it for the user at once, also in the middle of a wait: an event or a change, or a list of them.",
+            {"event": "order"},
+            ["order", {"leaves": "vip"}, {"touches": 3}],
+        ),
+    ] = Field(default_factory=list)
     experiment: Annotated[
         Experiment | None,
         says("Holdout and variants.", {"holdout": "10%", "variants": {"short": "50%", "long": "50%"}}),
     ] = None
     send: Annotated[
-        Step,
-        BeforeValidator(_send),
-        says("The message.", {"channel": "push", "content": {"title": "Hi", "body": "Welcome!"}}),
+        Send,
+        says(
+            "What is sent: a step, a list of steps, or a policy with its content.",
+            {"channel": "push", "content": {"title": "Hi", "body": "Welcome!"}},
+            [
+                {"step": "opener", "channel": "push", "content": {"body": "A"}},
+                {"after": "24h", "when": "not opener.clicked", "channel": "sms", "content": {"body": "B"}},
+            ],
+        ),
     ]
     goals: Annotated[
         list[Goal],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union
 
@@ -13,19 +14,18 @@ from flowops.core.plan import SourceKind
 from flowops.core.time import MINUTE, SECOND
 from flowops.rules.document import Mapping
 from flowops.rules.later import Place
+from flowops.rules.schema_layers import Layering
 from flowops.settings import shapes
 from flowops.settings.fields import (
     LONGEST,
     MILLISECOND,
     Boolean,
-    Clock,
     Count,
     Duration,
     Identifier,
     Label,
     Name,
     Wait,
-    Weekday,
     When,
     ZoneName,
     as_text,
@@ -36,6 +36,7 @@ from flowops.settings.fields import (
 )
 from flowops.settings.guess import one_of
 from flowops.settings.model import MAPPING, TEXT, Model, Word, text_or_mapping
+from flowops.settings.quiet import Quiet
 from flowops.settings.shapes import OR_ONE, Shaped, says
 from flowops.sources import KafkaSettings, RedisSettings
 
@@ -127,6 +128,19 @@ class Fields(Model):
         return {**own, "others": {key: value for key, value in data.items() if key not in own}}
 
 
+_COLUMN = re.compile(r"([^{}]*)\{\{ *([^{}]*[^{} ]) *\}\}([^{}]*)")
+
+
+def _segment_name(value: Any) -> str:
+    name = parse_label(value)
+    if ("{{" in name or "}}" in name) and not _COLUMN.fullmatch(name):
+        refuse("FO108", f"`{name}` does not name one column", 'segment: "contacts of {{ employee }}"')
+    return name
+
+
+SegmentName: TypeAlias = Annotated[str, BeforeValidator(_segment_name), Shaped(shapes.TEXT)]
+
+
 class Source(Model):
     """One input."""
 
@@ -153,7 +167,12 @@ class Source(Model):
         EventName | None, says("Of events: the name of all of them; left out: each record names its own.", "order")
     ] = None
     segment: Annotated[
-        Label | None, says("Of segments: the segment of all records; left out: each names its own.", "vip")
+        SegmentName | None,
+        says(
+            "Of segments: the segment of all records, or one made of a column; left out: each names its own.",
+            "vip",
+            "contacts of {{ employee }}",
+        ),
     ] = None
     mapping: Annotated[
         Fields,
@@ -171,6 +190,12 @@ class Source(Model):
     ] = None
     since: Annotated[When | None, says("From when on the history is complete.", "2021-01-01")] = None
 
+    @property
+    def segment_parts(self) -> tuple[str, str, str] | None:
+        """Of a segment that is made of a column: what stands before it, the column, and what stands behind."""
+        found = _COLUMN.fullmatch(self.segment or "")
+        return None if found is None else (found[1], found[2], found[3])
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         given = [name for name in _CONNECTORS if getattr(self, name)]
@@ -184,15 +209,21 @@ class Source(Model):
             refuse("FO107", f"`{given[0]}` and `{given[1]}` exclude each other", "a source for each of them")
         if self.file and self.max_future is not None:
             refuse("FO107", "`max_future` is for `kafka` and `redis`: a file has no clock", "leave it out")
-        if self.redis is not None and self.redis.members_of is not None and self.kind in ("events", "profiles"):
+        if (
+            self.redis is not None
+            and self.redis.members_of is not None
+            and self.kind in ("events", "profiles", "identities")
+        ):
             refuse("FO107", "a `set` holds members of a segment", "kind: segments, segment: NAME")
         if self.kind != "events" and self.event is not None:
-            refuse("FO107", f"a {self.kind} source has no `event`", "leave `event` out, or `kind: events`")
+            refuse("FO107", f"a source of {self.kind} has no `event`", "leave `event` out, or `kind: events`")
         if self.kind != "segments" and self.segment is not None:
             refuse("FO107", f"`segment` is not for sources of {self.kind}", "`kind: segments`, or leave it out")
         if self.segment is not None and "segment" in self.mapping.others:
             refuse("FO107", "`segment` is the same for all records, or a column under `fields`", "one of the two")
-        if self.kind in ("segments", "receipts") and (self.mapping.event or self.mapping.properties):
+        if self.redis is not None and self.redis.members_of is not None and self.segment_parts is not None:
+            refuse("FO107", "a `set` has no columns, so its segment has one name", "segment: vip")
+        if self.kind in ("segments", "receipts", "identities") and (self.mapping.event or self.mapping.properties):
             refuse("FO107", f"records of {self.kind} have no `event` and no `properties`", "leave them out of `fields`")
         return self
 
@@ -272,6 +303,11 @@ class Scope(Model):
             refuse("FO102", "the scope names nothing", "plan, project, or {group: NAME}, also channel, tag, plan")
         return self
 
+    @property
+    def text(self) -> str:
+        """For people."""
+        return ", ".join(f"{key} {value}" for key, value in self.model_dump(exclude_none=True).items())
+
 
 def _scope(value: Any) -> Any:
     if isinstance(value, str) and value not in ("plan", "project"):
@@ -333,72 +369,17 @@ class Cap(Model):
             {"group": "Conversion"},
         ),
     ] = None
-
-
-Days: TypeAlias = Annotated[
-    list[Weekday],
-    BeforeValidator(parse_texts),
-    Field(min_length=1),
-    OR_ONE,
-]
-
-
-class QuietWindow(Model):
-    """Local times, from and to, and the days on which the window begins."""
-
-    start: Annotated[Clock, Field(alias="from"), says("The local time at which it begins.", "22:00")]
-    end: Annotated[
-        Clock, Field(alias="to"), says("The local time at which it ends; before `from`: on the next day.", "08:00")
-    ]
-    days: Annotated[Days | None, says("The days on which the window begins; left out: all.", ["sat", "sun"])] = None
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        if self.start in (self.end, 1440):
-            refuse("FO202", "a window from a time to the same time", "the whole day is `from: 00:00, to: 24:00`")
-        return self
-
-
-class Quiet(Model):
-    """S26: a window of quiet, or with `outside` all but a window."""
-
-    start: Annotated[Clock | None, Field(alias="from"), says("The local time at which it begins.", "22:00")] = None
-    end: Annotated[
-        Clock | None,
-        Field(alias="to"),
-        says("The local time at which it ends; before `from`: on the next day.", "08:00"),
+    key: Annotated[
+        Identifier | None,
+        says("Count each value of this property of the trigger's events on its own; left out: all together.", "sku"),
     ] = None
-    days: Annotated[Days | None, says("The days on which the window begins; left out: all.", ["sat", "sun"])] = None
-    outside: Annotated[
-        QuietWindow | None,
-        says("Quiet is whenever it is not this window.", {"days": ["mon", "wed"], "from": "14:00", "to": "16:00"}),
-    ] = None
-    then: Annotated[
-        Literal["hold", "drop"], Word, says("`hold` sends at the end, `drop` does not send; left out: hold.", "drop")
-    ] = "hold"
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        given = (self.start, self.end)
-        if self.outside is not None:
-            if given != (None, None) or self.days is not None:
-                refuse("FO107", "`outside` and `from`, `to`, `days` exclude each other", "put them inside `outside`")
-        elif None in given:
-            refuse("FO102", "quiet hours need `from` and `to`", "{from: 22:00, to: 08:00, then: hold}")
-        elif self.start in (self.end, 1440):
-            refuse("FO202", "a window from a time to the same time", "the whole day is `from: 00:00, to: 24:00`")
-        return self
-
-
-def never_ends(quiet: Quiet) -> bool:
-    """Whether it is quiet at every hour of every day."""
-    return quiet.outside is None and (quiet.start, quiet.end) == (0, 1440) and len(set(quiet.days or range(7))) == 7
 
 
 class ProjectFile(Model):
     """All of flowops.yaml."""
 
     place: ClassVar[Place] = "project"
+    reach: ClassVar[frozenset[str]] = frozenset({"state", "warehouse"})
 
     flowops: Annotated[Literal["1"], Word, Shaped({"enum": [1, "1"]}), says("The version of the language.", 1)]
     project: Annotated[Name, says("The project's name.", "shop")]
@@ -426,6 +407,13 @@ class ProjectFile(Model):
             {"city": "string", "phone": {"type": "string", "sensitive": True}},
         ),
     ] = Field(default_factory=dict)
+    layers: Annotated[
+        dict[Identifier, Layering],
+        says(
+            "Layers of users by what they did, as attributes: `user.life_cycle`.",
+            {"life_cycle": {"event": "order", "layers": {"active": {"recency": "30d"}, "other": {}}}},
+        ),
+    ] = Field(default_factory=dict)
     channels: Annotated[
         dict[Name, Channel],
         Field(min_length=1),
@@ -445,3 +433,9 @@ class ProjectFile(Model):
         LedgerSettings,
         says("Where it is remembered what was sent.", {"redis": {"url": "redis://redis:6379/1"}, "keep": "30d"}),
     ] = LedgerSettings()
+
+    @property
+    def attributes(self) -> dict[str, TypeName]:
+        """What `user.` may name, with its type: the profile, and layers."""
+        own: dict[str, TypeName] = {name: attribute.type for name, attribute in self.profile.items()}
+        return own | dict.fromkeys(self.layers, "string")

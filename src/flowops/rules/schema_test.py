@@ -99,7 +99,7 @@ Values: TypeAlias = Annotated[dict[str, Any], Shaped(_VALUES)]
 
 
 class Line(_Open):
-    """Something that happens: an event with its properties, a receipt, an update of the profile, or of a segment."""
+    """Something that happens: an event with its properties, a receipt, what changes of a profile or segment, a link."""
 
     at: Annotated[Since, says("When: local time of the plan, or since the line before.", "2022-04-21 10:00", "+30m")]
     user: Annotated[Label, says("To whom.", "u1")]
@@ -112,18 +112,24 @@ class Line(_Open):
         Annotated[str, BeforeValidator(_one_of(RECEIPTS, "a receipt")), Shaped({"enum": list(RECEIPTS)})] | None,
         says("What the provider tells of the user's latest message before this.", "clicked"),
     ] = None
+    of: Annotated[
+        Label | None, says("Of which step, or on which channel, that message is; left out: of any.", "opener")
+    ] = None
     profile: Annotated[
         Values | None, says("What changes of the profile; without a value it is deleted.", {"tier": "gold"})
     ] = None
     enters: Annotated[Label | None, says("A segment that the user enters.", "vip")] = None
     leaves: Annotated[Label | None, says("A segment that the user leaves.", "vip")] = None
+    identity: Annotated[Label | None, says("An id that leads to the user from here on.", "anon-7")] = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        given = (self.event, self.receipt, self.profile, self.enters, self.leaves)
+        given = (self.event, self.receipt, self.profile, self.enters, self.leaves, self.identity)
         if sum(each is not None for each in given) != 1:
-            what = "a line is one of `event`, `receipt`, `profile`, `enters`, `leaves`"
+            what = "a line is one of `event`, `receipt`, `profile`, `enters`, `leaves`, `identity`"
             refuse("FO107", what, "{at: +30m, user: u1, event: order, amount: 60}")
+        if self.of is not None and self.receipt is None:
+            refuse("FO107", "`of` is for a receipt", "{at: +30m, user: u1, receipt: clicked, of: opener}")
         if self.properties and self.event is None:
             names = ", ".join(f"`{name}`" for name in self.properties)
             refuse("FO107", f"{names} beside no event", "properties belong to an `event`; attributes under `profile:`")
@@ -237,7 +243,7 @@ class Expect(Model):
         list[Loss] | None, says("Messages that were not sent, or not delivered.", [], [{"loss": "frequency_cap"}])
     ] = None
     goals: Annotated[
-        list[Goal] | None, says("Goals, once for each user and day of sending.", [], [{"goal": "ordered", "value": 60}])
+        list[Goal] | None, says("Goals, once for each user and task.", [], [{"goal": "ordered", "value": 60}])
     ] = None
     pending: Annotated[list[Pending] | None, says("What still waits.", [], [{"kind": "wait", "user": "u1"}])] = None
 

@@ -11,9 +11,11 @@ from sqlglot.errors import ErrorLevel, ParseError, TokenError
 from sqlglot.parsers.duckdb import DuckDBParser
 
 from flowops.rules.expressions import ExpressionError
+from flowops.rules.habits import foreign
 
 _WIDE = {0xFF01 + at: chr(0x21 + at) for at in range(94)} | {
     0x3000: " ",
+    0x00A0: " ",
     0x2018: "'",
     0x2019: "'",
     0x201C: "'",
@@ -35,6 +37,8 @@ class _Parser(DuckDBParser):
 
 _DIALECT = DuckDB()
 
+_QUOTES = "end it with the quote with which it begins; a quote within a text is doubled: 'it''s'"
+
 
 def tree_of(text: str) -> exp.Expr:
     """Sqlglot's tree of one expression.
@@ -45,12 +49,17 @@ def tree_of(text: str) -> exp.Expr:
     outside = re.sub(r"'(?:[^']|'')*'|\"[^\"]*\"", lambda quoted: "." * len(quoted[0]), text)
     for at, char in enumerate(outside):
         if ord(char) in _WIDE:
-            raise ExpressionError("filter-syntax", f"full-width `{char}`", at, f"write `{_WIDE[ord(char)]}`")
+            what = f"a space that is none (U+{ord(char):04X})" if _WIDE[ord(char)] == " " else f"full-width `{char}`"
+            hint = "write a plain space" if _WIDE[ord(char)] == " " else f"write `{_WIDE[ord(char)]}`"
+            raise ExpressionError("filter-syntax", what, at, hint)
+    if (habit := foreign(outside)) is not None:
+        at, what, hint = habit
+        raise ExpressionError("filter-syntax", f"`{what}` is not of this language", at, hint)
     try:
         tokens = _DIALECT.tokenize(text)
     except TokenError:
         quote = max(outside.rfind("'"), outside.rfind('"'), 0)
-        raise ExpressionError("filter-syntax", "a quote is not closed", quote, None) from None
+        raise ExpressionError("filter-syntax", "a quote is not closed", quote, _QUOTES) from None
     try:
         trees = _Parser(dialect=_DIALECT, error_level=ErrorLevel.IMMEDIATE).parse(tokens, text)
     except ParseError as error:
@@ -78,8 +87,14 @@ def _syntax(error: ParseError, text: str) -> ExpressionError:
     if "Required keyword" in what:
         return ExpressionError("filter-syntax", f"something is missing beside `{lit}`", at)
     if what.startswith("Expect"):
-        return ExpressionError("filter-syntax", f"{what[0].lower()}{what[1:]}, after `{lit}`", at)
-    return ExpressionError("filter-syntax", f"`{lit}` is not expected here", at, "is an operator or a quote missing?")
+        hint = "a bracket that was opened is not closed" if what.endswith(")") else None
+        return ExpressionError("filter-syntax", f"{what[0].lower()}{what[1:]}, after `{lit}`", at, hint)
+    hint = "is an operator or a quote missing?"
+    if lit == "," and re.search(r"\d$", text[:at]) and re.match(r",\d{3}\b", text[at:]):
+        hint = "a number has no separator of thousands: `1000`"
+    elif lit == "," and re.search(r"\bin\s+[^(]+$", text[:at], re.IGNORECASE):
+        hint = "write the list in brackets: `in ('a', 'b')`"
+    return ExpressionError("filter-syntax", f"`{lit}` is not expected here", at, hint)
 
 
 def start(tree: exp.Expr, default: int) -> int:

@@ -217,4 +217,4 @@ def _resolve(text: str, variable: Variable, scope: Scope) -> Ref:
     return Ref("user", name, type_) if root == "user" else Ref("step", name, type_, root)
 
 
-__all__ = ["CheckedTemplate", "Reference", "TemplateProblem", "check_template", "renderer"]
+__all__ = ["CheckedTemplate", "Output", "Reference", "TemplateProblem", "check_template", "renderer"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,6 +27,13 @@ LONGEST = 3660 * DAY
 """No duration of the language is longer than ten years."""
 
 _UNITS = {"w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND}
+_UNIT_NAMES = {
+    "w": "w", "wk": "w", "week": "w", "d": "d", "day": "d", "h": "h", "hr": "h", "hour": "h",
+    "m": "m", "min": "m", "minute": "m", "s": "s", "sec": "s", "second": "s",
+    "ms": "ms", "msec": "ms", "millisecond": "ms",
+}  # fmt: skip
+"""How units are also called, without the `s` of several."""
+
 _PARTS = re.compile(r"(\d+)(ms|[smhdw])", re.ASCII)
 _DURATION = re.compile(r"(?:\d+(?:ms|[smhdw]))+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
@@ -57,9 +65,15 @@ def parse_duration(value: Any) -> Micros:
     text = as_text(value, "a duration")
     if not _DURATION.fullmatch(text):
         hint = f"say the unit: `{text}m`, `{text}h` or `{text}d`" if _INTEGER.fullmatch(text) else None
-        loose = re.fullmatch(r"(\d+)\s*([A-Za-z])[a-z]*", text, re.ASCII)
-        if loose and loose[2].lower() in _UNITS:
-            hint = f"write `{loose[1]}{loose[2].lower()}`"
+        loose = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text, re.ASCII)
+        word = loose[2].lower() if loose else ""
+        unit = _UNIT_NAMES.get(word) or _UNIT_NAMES.get(word.removesuffix("s"))
+        if loose and loose[2] == "M":
+            hint = f"`{loose[1]}m` is minutes; months differ in length: say days, as `30d`"
+        elif loose and unit:
+            hint = f"write `{show_duration(round(float(loose[1]) * _UNITS[unit]), unit)}`"
+        elif word[:1] in ("m", "q", "y"):
+            hint = "months and years differ in length: say days, as `30d`"
         refuse("FO201", f"`{text}` is not a duration", hint or "units are ms, s, m, h, d, w; combined: `1h30m`")
     parts = _PARTS.findall(text)
     sizes = [_UNITS[unit] for _, unit in parts]
@@ -78,10 +92,11 @@ def parse_offset(value: Any) -> Micros:
     return -micros if text.startswith("-") else micros
 
 
-def show_duration(micros: Micros) -> str:
+def show_duration(micros: Micros, largest: str = "d") -> str:
     """Microseconds -> `1h30m`."""
     parts = []
-    for unit in ("d", "h", "m", "s", "ms"):
+    units = tuple(_UNITS)
+    for unit in units[units.index(largest) :]:
         count, micros = divmod(micros, _UNITS[unit])
         if count:
             parts.append(f"{count}{unit}")
@@ -136,7 +151,9 @@ def parse_share(value: Any) -> Decimal:
     """`10%` -> 0.1, exactly."""
     text = as_text(value, "a share")
     if not text.endswith("%") or not _NUMBER.fullmatch(text[:-1]):
-        hint = f"`{text}%`?" if _NUMBER.fullmatch(text) else "in per cent, as `10%`"
+        hint = "in per cent, as `10%`"
+        if _NUMBER.fullmatch(text):
+            hint = f"`{text}%`?" if float(text) >= 1 else f"`{float(text) * 100:g}%`?"
         refuse("FO207", f"`{text}` is not a share", hint)
     share = Decimal(text[:-1]) / 100
     if not 0 <= share <= 1:
@@ -158,7 +175,11 @@ def parse_clock(value: Any) -> int:
     match = _CLOCK.fullmatch(text)
     minutes = int(match[1]) * 60 + int(match[2]) if match and int(match[2]) < 60 else 9999
     if minutes > 1440:
-        refuse("FO206", f"`{text}` is not a time of day", "write it as `22:00`; the day ends at `24:00`")
+        hint = "write it as `22:00`; the day ends at `24:00`"
+        if half := re.fullmatch(r"(1[0-2]|0?[1-9])(?::([0-5]\d))?\s*([ap])\.?m\.?", text, re.ASCII | re.IGNORECASE):
+            hour = int(half[1]) % 12 + (12 if half[3].lower() == "p" else 0)
+            hint = f"write `{hour:02}:{half[2] or '00'}`"
+        refuse("FO206", f"`{text}` is not a time of day", hint)
     return minutes
 
 
@@ -172,7 +193,11 @@ def parse_zone(value: Any) -> str:
     text = as_text(value, "a time zone")
     zones = _zones()
     if text not in zones:
-        refuse("FO204", f"`{text}` is no time zone", did_you_mean(text, zones) or "use an IANA name: `Asia/Shanghai`")
+        hint = None
+        if not re.search(r"\d", text):  # GMT+8 is not Etc/GMT+8, which is behind by eight hours
+            place = next((zone for zone in sorted(zones) if zone.rpartition("/")[2].lower() == text.lower()), None)
+            hint = f"did you mean `{place}`?" if place else did_you_mean(text, zones)
+        refuse("FO204", f"`{text}` is no time zone", hint or "zones are named by places: `Asia/Shanghai`")
     return text
 
 
@@ -208,10 +233,21 @@ def parse_moment(value: Any) -> Moment:
         else:
             refuse("FO205", f"`{text}` is not a date or time", hint)
     except ValueError:
-        refuse("FO205", f"`{text}` is not a date or time", hint)
+        refuse("FO205", f"`{text}` is not a date or time", _no_such_day(text) or hint)
     if not 1970 < at.year < 9998:
         refuse("FO202", f"`{text}` is out of range", "from the year 1971 to 9997 is allowed")
     return Moment(text, at, bool(_DATE.fullmatch(text)))
+
+
+def _no_such_day(text: str) -> str | None:
+    """What is wrong with `2022-02-30`."""
+    if not _DATE.match(text):
+        return None
+    year, month, day = (int(part) for part in text[:10].split("-"))
+    if not 1 <= month <= 12 or year < 1:
+        return "the months are `01` to `12`" if year else None
+    last = monthrange(year, month)[1]
+    return None if 1 <= day <= last else f"{text[:7]} has the days 01 to {last}"
 
 
 def parse_name(value: Any) -> str:
@@ -247,7 +283,8 @@ def parse_weekday(value: Any) -> int:
     """`mon` -> 0."""
     text = as_text(value, "a day of the week")
     if text not in WEEKDAYS:
-        refuse("FO106", f"`{text}` is no day of the week", f"one of {', '.join(WEEKDAYS)}")
+        hint = f"write `{text[:3].lower()}`" if text[:3].lower() in WEEKDAYS else f"one of {', '.join(WEEKDAYS)}"
+        refuse("FO106", f"`{text}` is no day of the week", hint)
     return WEEKDAYS.index(text)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MANY = 20
+"""So many names at most are told."""
+
 
 def nearest(got: str, known: Iterable[str]) -> str | None:
     """The nearest name, if one is near."""
@@ -27,4 +30,5 @@ def one_of(got: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return "none is declared"
-    return did_you_mean(got, names) or f"one of {', '.join(f'`{name}`' for name in names[:12])}"
+    shown = ", ".join(f"`{name}`" for name in names[:MANY])
+    return did_you_mean(got, names) or f"one of {shown}{', ...' if len(names) > MANY else ''}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -36,6 +36,8 @@ def _options(options: dict[str, Filled]) -> dict[str, Filled]:
 class KafkaConnection(Model):
     """`brokers: [host:9092]`, and `options` of the client, by their names in librdkafka: TLS, SASL and the like."""
 
+    reach: ClassVar[frozenset[str]] = frozenset({"brokers", "options"})
+
     brokers: Annotated[
         list[Label],
         BeforeValidator(parse_texts),
@@ -61,6 +63,10 @@ class KafkaConnection(Model):
         return told | {name: value.reveal() for name, value in self.options.items()}
 
 
-def refused_options(error: Exception, what: str) -> ConfigError:
-    """A client that could not be made of its options."""
-    return ConfigError(f"{what}: the Kafka client refuses its `options`: {error}")
+def refused_options(error: Exception, what: str, settings: KafkaConnection) -> ConfigError:
+    """A client that could not be made of its options; without what comes from elsewhere, which its words may repeat."""
+    words = str(error)
+    for value in settings.options.values():
+        if value.refers:
+            words = words.replace(value.reveal(), "***")
+    return ConfigError(f"{what}: the Kafka client refuses its `options`: {words}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationInfo, model_validator
@@ -29,10 +30,31 @@ class Model(BaseModel):
 
     place: ClassVar[str | None] = None
 
+    reach: ClassVar[frozenset[str]] = frozenset()
+    """Keys that only say how something is reached, or where it lies: a run goes on where they were changed."""
+
+    def declared(self) -> dict[str, Any]:
+        """All that it says, in order, but for those keys, here and below."""
+        names = [name for name in type(self).model_fields if name not in self.reach]
+        return {name: self._declared(name, getattr(self, name)) for name in names}
+
+    def _declared(self, name: str, value: Any) -> Any:
+        if isinstance(value, Model):
+            return value.declared()
+        if isinstance(value, dict) and all(isinstance(each, Model) for each in value.values()):
+            return [(key, each.declared()) for key, each in value.items()]
+        return self.model_dump(mode="json", include={name})[name]
+
     @classmethod
     def keys(cls) -> list[str]:
         """The keys as they are written."""
         return [field.alias or name for name, field in cls.model_fields.items()]
+
+    @classmethod
+    def examples(cls, key: str) -> Sequence[Any]:
+        """Values that a key may have, as editors show them."""
+        fields = cls.model_fields.items()
+        return next((field.examples or () for name, field in fields if key in (field.alias, name)), ())
 
     @classmethod
     def siblings(cls) -> frozenset[str]:

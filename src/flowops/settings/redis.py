@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator
 
@@ -28,6 +28,8 @@ def _scheme(url: Filled) -> Filled:
 class RedisConnection(Model):
     """`url: redis://host:6379/0`, and a `password` where the server wants one."""
 
+    reach: ClassVar[frozenset[str]] = frozenset({"url", "password"})
+
     url: Annotated[
         Url, AfterValidator(_scheme), says("Where the server is; `rediss://` for TLS.", "redis://redis:6379/0")
     ]
@@ -40,18 +42,22 @@ class RedisConnection(Model):
         ),
     ] = None
 
-    def connect(self, *, timeout: float = 10.0) -> redis.Redis:
+    def connect(self, *, timeout: float = 10.0, retries: bool = True) -> redis.Redis:
         """A client, which connects when it is first used. `timeout`: seconds, of connecting and of each answer.
 
+        `retries`: whether a question that found the connection broken is asked again over another one, unseen.
         Raises ConfigError for a secret that is not there or a URL that is none.
         """
         import redis  # noqa: PLC0415 - only a run needs it
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
 
+        more = {} if retries else {"retry": Retry(NoBackoff(), 0)}
         url = self.url.reveal()
         password = {} if self.password is None else {"password": self.password.reveal()}
         try:
             return redis.Redis.from_url(
-                url, socket_timeout=timeout, socket_connect_timeout=timeout, client_name="flowops", **password
+                url, socket_timeout=timeout, socket_connect_timeout=timeout, client_name="flowops", **password, **more
             )
         except ValueError:  # its words may hold the password
             raise ConfigError(f"`{self.url}` does not lead to a URL of Redis, as redis://host:6379/0") from None

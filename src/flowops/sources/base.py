@@ -57,8 +57,11 @@ class Partition(ABC):
         So a restart finds it decided, and what came of it can be told only once it has been saved.
         """
 
-    def saved(self, position: Position) -> None:  # noqa: B027  # noqa: B027  # noqa: B027  # noqa: B027
-        """`position` has been committed: the engine never goes on before it. For monitoring only."""
+    def saved(self, position: Position) -> None:  # noqa: B027 - most have nothing to do
+        """`position` has been committed: the engine never goes on before it.
+
+        Called at the end of an epoch with what was saved at the end of the one before, which is committed by then.
+        """
 
     def lag(self) -> int | None:
         """How many records there are behind the position, as far as is known; None: not known. For monitoring only."""

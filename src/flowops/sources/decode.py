@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta
 
-from flowops.core.plan import Column, Source, TimeField
+from flowops.core.plan import Source
 from flowops.core.receipts import RECEIPTS
 from flowops.core.records import ACTIONS, BEFORE_ALL, Row
 from flowops.sources.layout import Field, Layout, Path, Slot, Step, layout, slots
@@ -35,6 +35,7 @@ _STRICT: dict[str, Any] = {
     "id": Annotated[str, Meta(min_length=1)],
     "event_id": Annotated[str, Meta(min_length=1)] | None,
     "optional_id": Annotated[str, Meta(min_length=1)] | None,
+    "named": Annotated[str, Meta(min_length=1)],
     "receipt": Literal.__getitem__(RECEIPTS),
     "action": Literal.__getitem__((*ACTIONS, None)),
     "string": str | None,
@@ -59,6 +60,7 @@ class Decoder:
         self.slots = slots(source)
         self.clock = Clock(source.time.zone)
         self._unit = source.time.unit
+        self._around = source.around
         self.converts = [self._convert(slot.kind) for slot in self.slots]
         self._types = [self._strict_type(slot.kind) for slot in self.slots]
         parts = [slot.attribute for slot in self.slots if slot.kind == "event_id" and slot.attribute != "event_id"]
@@ -88,7 +90,14 @@ class Decoder:
 
     def _convert(self, kind: str) -> Convert:
         """How a value becomes one of a slot of this kind."""
+        if kind == "named":
+            return self._named(converters(self._unit, self.clock)["id"])
         return converters(self._unit, self.clock)[kind]
+
+    def _named(self, convert: Convert) -> Convert:
+        """The name of a segment that is made of what is read."""
+        before, behind = self._around
+        return lambda value: f"{before}{convert(value)}{behind}"
 
     def _strict_type(self, kind: str) -> Any:
         if kind != "ts":
@@ -124,6 +133,8 @@ class Decoder:
             return None  # `unit` says what it is
         if slot.kind in ("time", "ts"):
             return _finishing(slot.attribute, self.clock.moment)
+        if slot.kind == "named":
+            return _finishing(slot.attribute, self._named(str))
         return _finishing(slot.attribute, day_number) if slot.kind == "date" else None
 
     def _ts_is_loose(self, found: Layout) -> bool:
@@ -357,7 +368,7 @@ class _Key:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.parts: tuple[str, str | None, Path, Path, tuple[Path, ...], TimeField, Path | None, tuple[Column, ...]] = (
+        self.parts: tuple[object, ...] = (
             source.kind,
             source.event,
             source.user_id,
@@ -366,6 +377,7 @@ class _Key:
             source.time,
             source.properties_path,
             source.columns,
+            source.around,
         )
 
     def __hash__(self) -> int:

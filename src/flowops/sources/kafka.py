@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -30,9 +30,7 @@ from flowops.sources.lines import MAX_RECORD
 from flowops.sources.values import Reason, UnfitError
 
 if TYPE_CHECKING:  # the client is loaded by those who connect
-    from confluent_kafka import Message
-
-    from flowops.sources.kafka_client import Inbox, TopicClient
+    from flowops.sources.kafka_client import Fetched, Inbox, TopicClient
     from flowops.sources.schemas import Framed
 
 BEGINNING = -2
@@ -71,6 +69,8 @@ class KafkaSettings(KafkaConnection):
 
     `format` says what the values are; `avro` and `json_schema` name schemas of a `schema_registry`.
     """
+
+    reach: ClassVar[frozenset[str]] = frozenset({*KafkaConnection.reach, "group", "schema_registry"})
 
     topic: Annotated[Label, says("The topic that is read.", "web")]
     group: Annotated[
@@ -215,7 +215,7 @@ class KafkaPartition(Partition):
         self._number = number
         self._decoder = values
         self._framed = None if isinstance(values, Decoder) else values
-        self._waiting: list[Message] | None = None  # for schemas that are not known yet
+        self._waiting: Fetched | None = None  # for schemas that are not known yet
         self._end = end
         self._offset = int(position[0]) if position else (0 if end == 0 else BEGINNING)
         known = position[1] if position and len(position) > 1 else None
@@ -239,26 +239,23 @@ class KafkaPartition(Partition):
             if isinstance(taken, int):  # the end of the log, beyond what a transaction leaves in it
                 self._offset = max(self._offset, taken)
                 continue
-            offsets = _offsets(taken)
-            after = offsets[-1] + 1
+            after = taken.offsets[-1] + 1
             if self._end is not None and after > self._end:
-                cut = bisect_left(offsets, self._end)
-                taken, offsets = taken[:cut], offsets[:cut]
+                taken = taken.part(0, bisect_left(taken.offsets, self._end))
                 after = self._end
             if self._framed is not None:
                 self._waiting = taken if self._framed.schemas.lack(self._prefixes(taken)) else None
                 if self._waiting:
                     return None  # the position stands still, and time with it
             self._offset = after
-            return self._chunk(taken, offsets) if taken else None
+            return self._chunk(taken) if taken.values else None
         return None
 
-    def _prefixes(self, messages: list[Message]) -> set[bytes]:
+    def _prefixes(self, taken: Fetched) -> set[bytes]:
         """What names the schemas of values, and of the keys of those that are not there."""
-        values = [message.value() for message in messages]
-        found = {value[:5] for value in values if value is not None}
-        if None in values and self._source.kind == "profiles":
-            keys = (message.key() for message, value in zip(messages, values, strict=True) if value is None)
+        found = {value[:5] for value in taken.values if value is not None}
+        if taken.keys is not None and self._source.kind == "profiles":
+            keys = (key for key, value in zip(taken.keys, taken.values, strict=True) if value is None)
             found |= {key[:5] for key in keys if isinstance(key, bytes)}
         return found
 
@@ -298,8 +295,8 @@ class KafkaPartition(Partition):
             self._client.unassign(self._number)
             self._inbox = None
 
-    def _chunk(self, messages: list[Message], offsets: Sequence[int]) -> Chunk:
-        values = [message.value() for message in messages]
+    def _chunk(self, taken: Fetched) -> Chunk:
+        values, offsets = taken.values, taken.offsets
         rows: Sequence[Row | None] | None = None
         dead: list[DeadLetter] = []
         unit = 1
@@ -308,27 +305,25 @@ class KafkaPartition(Partition):
             rows = self._decoder.block(whole)
             unit = self._decoder.unit
         if rows is None:
-            rows, faults = self._one_by_one(messages, values)
+            rows, faults = self._one_by_one(taken)
             unit = 1
             dead = [self._dead(offsets[number], faults[number], values[number]) for number in sorted(faults)]
         if self._source.max_future is not None:
-            rows, ahead = self._not_ahead(messages, rows, unit, self._source.max_future)
+            rows, ahead = self._not_ahead(taken.stamps, rows, unit, self._source.max_future)
             if ahead:
                 dead += [self._dead(offsets[number], error, values[number]) for number, error in ahead]
                 dead.sort(key=lambda letter: letter.position)
         return Chunk(offsets[0], rows, dead, unit, None if isinstance(offsets, range) else offsets)
 
-    def _one_by_one(
-        self, messages: list[Message], values: list[bytes | None]
-    ) -> tuple[list[Row | None], dict[int, UnfitError]]:
-        rows: list[Row | None] = [None] * len(values)
+    def _one_by_one(self, taken: Fetched) -> tuple[list[Row | None], dict[int, UnfitError]]:
+        rows: list[Row | None] = [None] * len(taken.values)
         faults: dict[int, UnfitError] = {}
         lines: list[bytes] = []
         places: list[int] = []
-        for number, value in enumerate(values):
+        for number, value in enumerate(taken.values):
             if value is None:
                 try:
-                    rows[number] = self._deleted(messages[number])
+                    rows[number] = self._deleted(taken.keys[number] if taken.keys else None, taken.stamps[number][1])
                 except UnfitError as error:
                     faults[number] = error
             elif len(value) > MAX_RECORD:
@@ -342,25 +337,24 @@ class KafkaPartition(Partition):
         faults |= {places[number]: error for number, error in bad}
         return rows, faults
 
-    def _deleted(self, message: Message) -> Row:
+    def _deleted(self, key: bytes | None, stamp: int) -> Row:
         """A record without a value: in a topic of profiles, that the user of its key has no attributes any more."""
         if self._source.kind != "profiles":
             raise UnfitError("unparseable", "the record has no value (a tombstone): it only says something of profiles")
-        key: str | bytes | None = message.key()
+        user: str | None = None
         try:
-            if isinstance(key, bytes):
-                key = key.decode() if self._framed is None else self._framed.user(key)
+            if key is not None:
+                user = key.decode() if self._framed is None else self._framed.user(key)
         except UnicodeDecodeError:
             raise UnfitError("unparseable", "the record has no value (a tombstone), and its key is not UTF-8") from None
-        if not key:
+        if not user:
             raise UnfitError("missing_field", "the record has no value (a tombstone), and no key that names the user")
-        return self._decoder.made({"user_id": key, "ts": message.timestamp()[1] * 1000})
+        return self._decoder.made({"user_id": user, "ts": stamp * 1000})
 
     def _not_ahead(
-        self, messages: list[Message], rows: Sequence[Row | None], unit: int, bound: Micros
+        self, stamps: list[tuple[int, int]], rows: Sequence[Row | None], unit: int, bound: Micros
     ) -> tuple[Sequence[Row | None], list[tuple[int, UnfitError]]]:
         """The rows, but none whose time is more than `bound` ahead of when the broker (or producer) recorded it."""
-        stamps = [message.timestamp() for message in messages]
         kind, oldest = min(stamps)
         newest = max((row.ts for row in rows if row is not None), default=None)
         if newest is None or (newest * unit <= oldest * 1000 + bound and kind != _NO_TIME):
@@ -379,11 +373,3 @@ class KafkaPartition(Partition):
         reason: Reason = error.reason
         sample = (value or b"")[: 4 * _SAMPLE].decode(errors="replace")[:_SAMPLE]
         return DeadLetter(self._source.name, self.name, offset, reason, error.detail, sample)
-
-
-def _offsets(messages: Sequence[Message]) -> Sequence[int]:
-    """A range where there are no gaps, as mostly; then only the ends are asked."""
-    first, last = cast("int", messages[0].offset()), cast("int", messages[-1].offset())
-    if last - first == len(messages) - 1:
-        return range(first, last + 1)
-    return cast("list[int]", [message.offset() for message in messages])

@@ -1,7 +1,8 @@
 """The Kafka client of one topic in one process: what its partitions here share.
 
-One consumer fetches for all of them, in large batches, and puts what it got into an inbox each. A partition that waits
-(it is ahead of the others) is paused once its inbox is full. Beside it a thread asks now and then where the logs end,
+One consumer fetches for all of them, in large batches, and puts what it got into an inbox each. A partition that is far
+ahead of the others is paused once its inbox is full; seldom, because the client then throws away what it has fetched of
+it, and fetches it again. Beside it a thread asks now and then where the logs end,
 how many partitions there are, and commits positions for monitoring: the readers never wait for an answer.
 """
 
@@ -12,28 +13,34 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # not in its `__all__`
 
 from flowops.core.records import Micros
-from flowops.errors import ConfigError, InputError, RunError
+from flowops.errors import ConfigError, FlowopsError, InputError, RunError
 from flowops.settings.kafka import refused_options
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from flowops.sources.kafka import KafkaSettings
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 10_000
-_FULL = 20_000  # messages in an inbox
-_FULL_BYTES = 16 << 20
+_BATCH = 2_000  # messages that the client gives at a time: few enough to stay in the processor's cache
+_ROOM = 192 << 20  # bytes in all inboxes; of four, each holds several times what a reader takes at a time
+_LEAST_ROOM = 8 << 20  # in each, however many there are
+_OBJECT = 180  # bytes that a message takes beside its value
 _WAIT = 10.0  # for a broker, when a run begins
 _ASK_EVERY = 0.3
 _PATIENCE = 3.0  # for an answer, while it runs
@@ -43,7 +50,7 @@ _REFRESH_MS = 30_000
 _UNANSWERED = 256  # questions for the end that are kept while a partition lags behind
 
 _TUNED: dict[str, Any] = {
-    "queued.min.messages": 50_000,
+    "queued.min.messages": 20_000,  # of each partition; what a pause throws away
     "queued.max.messages.kbytes": 32 * 1024,
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 10,  # the client's own second would pass each time that its queue has been full
@@ -63,7 +70,25 @@ _FIXED: dict[str, Any] = {
 _NOT_THERE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._NOENT)  # noqa: SLF001
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of a topic at a broker that gives none
 
-_partition_of = methodcaller("partition")
+
+class Fetched(NamedTuple):
+    """Messages of one partition, in order: what is needed of each, taken while the client's objects are at hand.
+
+    Until they are read these would lie far away in memory, each several times the size of its value.
+    """
+
+    values: list[bytes | None]
+    offsets: Sequence[int]
+    """A range, unless the log has gaps."""
+    stamps: list[tuple[int, int]]
+    """(kind, milliseconds), as the client tells when each was recorded."""
+    keys: list[bytes | None] | None
+    """Only where one has no value."""
+
+    def part(self, begin: int, end: int) -> Fetched:
+        """Those from the place `begin` to before `end`."""
+        keys = None if self.keys is None else self.keys[begin:end]
+        return Fetched(self.values[begin:end], self.offsets[begin:end], self.stamps[begin:end], keys)
 
 
 class Inbox:
@@ -80,52 +105,53 @@ class Inbox:
         self.shown: int | None = None
         self.paused = False
         self._client = client
-        self._runs: deque[tuple[list[Message], int] | int] = deque()
+        self._runs: deque[tuple[Fetched, int] | int] = deque()
         self._begun = 0  # messages of the first run that have been taken
-        self._held = self._bytes = 0
+        self._bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Whether no more should be fetched."""
-        return self._held > _FULL or self._bytes > _FULL_BYTES
+        return self._bytes > self._client.room
 
     @property
     def is_low(self) -> bool:
         """Whether more should be fetched again."""
-        return self._held < _FULL // 2 and self._bytes < _FULL_BYTES // 2
+        return self._bytes < self._client.room // 2
 
     def put(self, messages: list[Message]) -> None:
         """Add messages."""
+        values = list(map(Message.value, messages))
+        keys = list(map(Message.key, messages)) if None in values else None
         size = sum(map(len, messages))
-        self._runs.append((messages, size))
-        self._held += len(messages)
-        self._bytes += size
+        self._runs.append((Fetched(values, _offsets(messages), list(map(Message.timestamp, messages)), keys), size))
+        self._bytes += size + _OBJECT * len(messages)
 
     def put_end(self, offset: int) -> None:
         """The log ends here, for now."""
         self._runs.append(offset)
 
-    def take(self, limit: int) -> list[Message] | int | None:
+    def take(self, limit: int) -> Fetched | int | None:
         """Messages of about `limit` bytes, at least one; or the offset of an end; None: nothing is there."""
         if not self._runs and not self._client.fetch(self):
             return None
         with self._client.lock:
             return self._take(limit)
 
-    def _take(self, limit: int) -> list[Message] | int:
+    def _take(self, limit: int) -> Fetched | int:
         head = self._runs[0]
         if isinstance(head, int):
             self._runs.popleft()
             return head
-        messages, size = head
-        count = max(1, limit * len(messages) // max(1, size))
-        taken = messages[self._begun : self._begun + count]
-        self._begun += len(taken)
-        self._held -= len(taken)
-        if self._begun == len(messages):
+        run, size = head
+        held = len(run.values)
+        count = max(1, limit * held // max(1, size))
+        taken = run.part(self._begun, self._begun + count)
+        self._begun += count
+        if self._begun >= held:
             self._runs.popleft()
             self._begun = 0
-            self._bytes -= size
+            self._bytes -= size + _OBJECT * held
             if self.paused and self.is_low:
                 self._client.resume(self)
         return taken
@@ -141,15 +167,18 @@ class TopicClient:
         self.partition_count = 0
         self.topic_id: str | None = None
         """By which a topic that was made anew under the same name is known; None: no broker tells."""
-        self.failure: InputError | None = None
+        self.failure: FlowopsError | None = None
         """Why nothing is read any more."""
         self._source = source
+        self._settings = settings
         self._topic = settings.topic
         self._brokers = ", ".join(settings.brokers)
         self._watch = watch
         self.lock = threading.RLock()
         """Held while anything of the consumer or an inbox changes: the workers of a process may be threads."""
         self._inboxes: dict[int, Inbox] = {}
+        self.room = _ROOM
+        """Bytes that an inbox holds."""
         self._consumer: Consumer | None = None
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
@@ -162,7 +191,7 @@ class TopicClient:
         try:
             self._admin = AdminClient(options)
         except KafkaException as error:
-            raise refused_options(error, f"source `{source}`") from error
+            raise refused_options(error, f"source `{source}`", settings) from None
 
     def ask_partitions(self) -> int | None:
         """How many partitions the topic has; None: it does not exist. Raises ConfigError when no broker answers."""
@@ -176,7 +205,7 @@ class TopicClient:
 
     def check_id(self, known: str | None) -> None:
         """Raises InputError where offsets are of a topic of another id than this one."""
-        if known is not None and self.topic_id is not None and known != self.topic_id:
+        if self._is_another(known):
             raise self._made_anew()
 
     def ends(self, numbers: Iterable[int], timeout: float = _WAIT) -> dict[int, int]:
@@ -192,6 +221,7 @@ class TopicClient:
         with self.lock:
             consumer = self._consumer or self._connect()
             inbox = self._inboxes[number] = Inbox(self, number)
+            self.room = max(_LEAST_ROOM, _ROOM // len(self._inboxes))
             consumer.incremental_assign([TopicPartition(self._topic, number, offset)])
             if self._watch and self._thread is None:
                 self._thread = threading.Thread(target=self._keep_asking, name=f"kafka-{self._topic}", daemon=True)
@@ -236,14 +266,14 @@ class TopicClient:
         try:
             self._consumer = Consumer(self._options)
         except KafkaException as error:
-            raise refused_options(error, f"source `{self._source}`") from error
+            raise refused_options(error, f"source `{self._source}`", self._settings) from None
         self._over.clear()
         return self._consumer
 
     def _distribute(self, messages: list[Message]) -> None:
-        odd = any([message.error() for message in messages])  # noqa: C419 - a generator takes twice as long
-        for number, group in groupby(messages, _partition_of):
-            inbox = self._inboxes.get(number)
+        odd = any(map(Message.error, messages))
+        for number, group in groupby(messages, Message.partition):
+            inbox = None if number is None else self._inboxes.get(number)
             if inbox is None:
                 for message in group if odd else ():
                     self._on_error(message.error())
@@ -253,7 +283,7 @@ class TopicClient:
             else:
                 inbox.put(list(group))
             if inbox.is_full and not inbox.paused and self._consumer is not None:
-                self._consumer.pause([TopicPartition(self._topic, number)])
+                self._consumer.pause([TopicPartition(self._topic, inbox.number)])
                 inbox.paused = True
         if not odd and not self._watch:
             self._found()
@@ -291,6 +321,8 @@ class TopicClient:
         self._on_error(error)
 
     def _gone(self, message: Message) -> InputError:
+        if self._is_another(self._ask_id(_PATIENCE)):  # the broker may know before the thread has asked
+            return self._made_anew()
         name = f"{self._topic}[{message.partition()}]"
         there = ""
         if self._consumer is not None:
@@ -303,6 +335,10 @@ class TopicClient:
             f" on{there}. Retention removed what was not read yet, or the topic was made anew: what is missing cannot"
             " be known\n  try: bring the records back, or begin anew with what there is (`--fresh`)"
         )
+
+    def _is_another(self, topic_id: str | None) -> bool:
+        """Whether the id is known to be of another topic than that which is read."""
+        return topic_id is not None and self.topic_id not in (None, topic_id)
 
     def _made_anew(self) -> InputError:
         return InputError(
@@ -390,14 +426,22 @@ class TopicClient:
         return None if found == _NO_ID else found
 
     def _keep_asking(self) -> None:
+        try:
+            self._ask_until_over()
+        except Exception as error:  # noqa: BLE001 - whatever it is: else time would stand still, and nobody be told
+            self.failure = RunError(
+                f"source `{self._source}`: nobody asks for the ends of {self._topic} any more: {type(error).__name__}:"
+                f" {error}. The state is kept: the same command goes on from the last epoch."
+            )
+
+    def _ask_until_over(self) -> None:
         counted = shown = time.monotonic()
         while not self._over.wait(_ASK_EVERY):
             is_due = time.monotonic() - counted >= self._refresh
-            if is_due or self.is_lost:  # before the ends are: they might be another topic's
-                found = self._ask_id(_PATIENCE)
-                if found is not None and self.topic_id not in (None, found):
-                    self.failure = self._made_anew()
-                    return
+            # Before the ends are asked: they might be another topic's.
+            if (is_due or self.is_lost) and self._is_another(self._ask_id(_PATIENCE)):
+                self.failure = self._made_anew()
+                return
             instant = time.time_ns() // 1000
             inboxes = dict(self._inboxes)
             ends = self._ask_ends(inboxes, _PATIENCE)
@@ -432,3 +476,11 @@ class TopicClient:
             return
         for inbox in moved:
             inbox.shown = inbox.saved
+
+
+def _offsets(messages: Sequence[Message]) -> Sequence[int]:
+    """A range where there are no gaps, as mostly; then only the ends are asked."""
+    first, last = cast("int", messages[0].offset()), cast("int", messages[-1].offset())
+    if last - first == len(messages) - 1:
+        return range(first, last + 1)
+    return cast("list[int]", [message.offset() for message in messages])

@@ -38,7 +38,7 @@ class Slot:
 
     attribute: str
     label: str
-    kind: str  # a type of the language, or `id`, `optional_id`, `event_id`, `ts`, `receipt`, `action`
+    kind: str  # a type of the language, or `id`, `optional_id`, `event_id`, `ts`, `receipt`, `action`, `named`
     paths: tuple[Path, ...]  # the first that the record carries
     absent: Any  # what the row has if the record does not carry it: None, or UNSET
     required: bool  # of every record
@@ -51,7 +51,12 @@ class Slot:
         return UnfitError(error.reason, f"{where}: {error.detail}")
 
 
-_EVENT = {"events": ("event", "id"), "segments": ("segment", "id"), "receipts": ("receipt", "receipt")}
+_EVENT = {
+    "events": ("event", "id"),
+    "segments": ("segment", "id"),
+    "receipts": ("receipt", "receipt"),
+    "identities": ("identity", "id"),
+}
 """By kind of source: what a record's `event` is called, and its type."""
 
 
@@ -66,6 +71,7 @@ def slots(source: Source) -> tuple[Slot, ...]:
     ]
     if source.kind in _EVENT and source.event is None:
         label, kind = _EVENT[source.kind]
+        kind = "named" if any(source.around) else kind
         found.append(Slot("event", label, kind, (source.event_path,), UNSET, required=True, named=True))
     if source.time.path is not None:
         found.append(Slot("ts", "ts", "ts", (source.time.path,), UNSET, required=True, named=True))

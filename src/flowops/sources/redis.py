@@ -95,7 +95,7 @@ class RedisKey:
 
     def open(self, name: str, position: Position | None) -> Partition:
         """The stream or set."""
-        client = self._settings.connect(timeout=TIMEOUT)
+        client = self._settings.connect(timeout=TIMEOUT, retries=self._settings.stream is not None)
         if self._settings.stream is None:
             every = (self._settings.every or 30 * SECOND) / SECOND
             return RedisSet(self._source, client, name, position, every, follow=self._follow)

@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from flowops.errors import FlowopsError, InputError, RunError
+from flowops.errors import FlowopsError, RunError
 
 if TYPE_CHECKING:  # the client is loaded by those who connect
     from redis import Redis
@@ -18,6 +18,10 @@ TIMEOUT: Final = 2.0
 _RETRY = 0.5
 
 _log = logging.getLogger(__name__)
+
+
+class LostError(Exception):
+    """The server answers, but has lost what it had: as good as one that does not answer."""
 
 
 class Beside(ABC):
@@ -50,31 +54,42 @@ class Beside(ABC):
 
     def _run(self) -> None:
         import redis  # noqa: PLC0415
+        from redis.exceptions import ClusterDownError, TryAgainError  # noqa: PLC0415 - as while it fails over
 
+        passing = (redis.ConnectionError, redis.TimeoutError, ClusterDownError, TryAgainError, LostError)
         while not self._over.is_set():
             try:
                 at_once = self._ask()
-            except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
-                if not self.is_lost:
-                    self.is_lost = True
-                    fields = {"source": self._source, "reason": error}
-                    _log.warning("source waits for Redis", extra={"fields": fields})
-                self._over.wait(_RETRY)
+            except passing as error:
+                self._waits(error)
                 continue
             except redis.RedisError as error:
+                if str(error).startswith("BUSY "):  # a script runs for long
+                    self._waits(error)
+                    continue
                 self.failure = RunError(
                     f"source `{self._source}`: Redis refuses to be read: {error}. The state is kept: the same command"
                     " goes on from the last epoch."
                 )
                 return
-            except InputError as error:
+            except FlowopsError as error:
                 self.failure = error
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the reader must hear that nothing follows
+                self.failure = RunError(f"source `{self._source}`: {type(error).__name__}: {error}")
                 return
             if self.is_lost:
                 self.is_lost = False
                 _log.warning("source goes on", extra={"fields": {"source": self._source}})
             if not at_once:
                 self._over.wait(self._pause)
+
+    def _waits(self, error: Exception) -> None:
+        if not self.is_lost:
+            self.is_lost = True
+            fields = {"source": self._source, "reason": error}
+            _log.warning("source waits for Redis", extra={"fields": fields})
+        self._over.wait(_RETRY)
 
 
 def as_text(value: bytes | str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from types import FrameType
 from typing import IO
 
@@ -31,8 +32,9 @@ _UNSAID = (PANICKED, -signal.SIGABRT)
 """How a worker ends that gives no reason of its own; the runtime aborts where it fails again while it unwinds."""
 
 _TICK = 0.1
-_GRACE = 1.0
+_GRACE = 3.0
 _PEERS = 10.0
+_PORTS = 20_000, 32_000
 _LAST_WORDS = 4000
 _PROBE = 1 << 20
 
@@ -124,12 +126,21 @@ class Stop:
 
 
 def local_addresses(count: int) -> list[str]:
-    """Free ports of this machine for so many workers."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    """Free ports of this machine for so many workers, below those that systems give to clients.
+
+    One of these could be taken by any connection before its worker, which takes a second to start, listens there.
+    """
+    draw = SystemRandom()
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = draw.randrange(*_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        ports.add(port)
+    return [f"127.0.0.1:{port}" for port in sorted(ports)]
 
 
 def run(
@@ -226,7 +237,10 @@ def _failure(
 ) -> RunError | ConfigError:
     """Why the workers ended: one that was killed or gave a reason, rather than one that only lost the others."""
     end = time.monotonic() + _GRACE
-    while all(worker.poll() in (None, 0, *_UNSAID) for worker in workers) and time.monotonic() < end:
+    while time.monotonic() < end:  # one that dies may be gone for the others before it is for us
+        found = [worker.poll() for worker in workers]
+        if None not in found or any(code not in (None, 0, *_UNSAID) for code in found):
+            break
         time.sleep(_TICK / 10)
     codes = [worker.poll() for worker in workers]
     _kill_all(workers)

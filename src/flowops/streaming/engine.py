@@ -138,6 +138,9 @@ def prepare(job: Job, settings: Settings, state: StateFolder) -> tuple[Manifest,
             f"{state.path} holds the state of another run:{listed}\nUndo the change to go on with it, or begin anew"
             f" with `flowops {settings.mode} --fresh`"
         )
+    if known.rules != wanted.rules and settings.process == 0:
+        known.rules = wanted.rules
+        state.write(known)
     return known, True
 
 
@@ -228,6 +231,7 @@ def _manifest_of(job: Job, settings: Settings) -> Manifest:
         dict(job.config.files),
         inputs,
         wall_clock() if settings.follow else None,
+        declared=job.config.declared,
     )
 
 

@@ -10,7 +10,7 @@ from bytewax.dataflow import Dataflow
 from flowops.channels import CHANNELS
 from flowops.streaming.inputs import Inputs
 from flowops.streaming.job import Job
-from flowops.streaming.journal import with_journal
+from flowops.streaming.journal import Journals, with_journal
 from flowops.streaming.metrics import Meter
 from flowops.streaming.readers import Readers
 from flowops.streaming.settings import Settings
@@ -33,8 +33,11 @@ def dataflow(
     happens in a live run.
     """
     project = job.project
-    heard = with_journal(project, state.journal) if job.networked else project
-    inputs = Inputs(heard, settings.folder, job.config.connections, follow=settings.follow, bounds=state.bounds)
+    heard = with_journal(project) if job.networked else project
+    own = {source.name: Journals(state.journal, source) for source in heard.sources[len(project.sources) :]}
+    inputs = Inputs(
+        heard, settings.folder, job.config.connections, follow=settings.follow, bounds=state.bounds, own=own
+    )
     shared_epoch = settings.epoch_interval.total_seconds() if settings.workers > 1 else None
     readers = Readers(
         inputs,

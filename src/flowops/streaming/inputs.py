@@ -44,6 +44,7 @@ class PartitionSpec:
 class Inputs:
     """The sources of a project. `connections` has those that are no files; `follow`: they may grow.
 
+    `own` has the connectors of what the engine writes to itself, by the name of the source.
     `bounds` are None for a run that is about to begin: then it can only be asked for them.
     """
 
@@ -55,18 +56,20 @@ class Inputs:
         *,
         follow: bool,
         bounds: Bounds | None = None,
+        own: Mapping[str, Connector] | None = None,
     ) -> None:
         self.project = project
         self.follow = follow
         self.growing = frozenset(connections) if follow else frozenset[str]()
         """Sources whose partitions may become more."""
         self._bounds = bounds or {}
-        self._connectors: dict[str, Connector] = {
-            source.name: connect(
-                folder, source, connections.get(source.name), follow=follow, bounds=self._bounds.get(source.name)
-            )
-            for source in project.sources
-        }
+        self._connectors: dict[str, Connector] = dict(own or {})
+        for source in project.sources:
+            name = source.name
+            if name not in self._connectors:
+                self._connectors[name] = connect(
+                    folder, source, connections.get(name), follow=follow, bounds=self._bounds.get(name)
+                )
         self._connections = connections
 
     def bounds(self) -> Bounds:

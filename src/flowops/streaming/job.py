@@ -26,9 +26,10 @@ class Job:
     def networked(self) -> Mapping[str, str]:
         """The network channels that plans send by, each with the id of a plan that does."""
         return {
-            plan.step.channel.name: plan.id
+            step.channel.name: plan.id
             for plan in reversed(self.project.plans)
-            if isinstance(CHANNELS[self.config.channels[plan.step.channel.name].type], Network)
+            for step in plan.messages
+            if isinstance(CHANNELS[self.config.channels[step.channel.name].type], Network)
         }
 
 

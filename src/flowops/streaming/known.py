@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flowops.core.links import Identities
 from flowops.core.plan import Project
 from flowops.core.records import shard_of
-from flowops.core.state import Users, decode_frame
+from flowops.core.state import Links, Users, decode_frame
 from flowops.errors import StateError
 from flowops.streaming.statefolder import StateFolder
 from flowops.streaming.statelog import newest_frames
@@ -29,8 +30,14 @@ def profile_of(state: Path, project: Project, rules: Mapping[str, str], user_id:
         return None
     if dict(manifest.rules) != dict(rules):
         raise StateError(f"the state in {state} is of other rules than those that lie here now")
+    shard = shard_of(user_id, project.shards)
+    links: Links = {}
+    if project.shards == 1:
+        for frame in newest_frames(folder.shards, shard):
+            links |= decode_frame(frame).links
+    user_id = Identities(links).user_of(user_id)
     users = Users()
-    for frame in newest_frames(folder.shards, shard_of(user_id)):
+    for frame in newest_frames(folder.shards, shard):
         changed = decode_frame(frame).users
         if user_id in changed:
             users.apply({user_id: changed[user_id]})

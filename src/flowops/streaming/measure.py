@@ -43,7 +43,9 @@ class ShardMeter:
         """Count what a batch caused, if anything."""
         if effects.decisions:
             rows = effects.decisions
-            for plan, count in Counter(row.plan for row in rows if not row.attempt).items():
+            triggers = Counter(row.plan for row in rows if not row.attempt)
+            triggers.subtract(effects.further)
+            for plan, count in triggers.items():
                 self._meter.add(TRIGGERS, count, plan)
             for (plan, stage), count in Counter((row.plan, row.stage) for row in rows if row.stage in _LOST).items():
                 self._meter.add(LOSSES_BY_REASON, count, plan, stage)

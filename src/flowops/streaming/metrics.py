@@ -81,7 +81,13 @@ DEAD = Family(
     lambda project: product((source.name for source in project.sources), get_args(Reason)),
     sparse=True,
 )
-TRIGGERS = Family("flowops_triggers_total", "counter", "Triggers that fired, whatever was decided.", ("plan",), _plans)
+TRIGGERS = Family(
+    "flowops_triggers_total",
+    "counter",
+    "Triggers that fired, whatever was decided, each once, from its first decision on.",
+    ("plan",),
+    _plans,
+)
 LOSSES_BY_REASON = Family(
     "flowops_losses_total",
     "counter",

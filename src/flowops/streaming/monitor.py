@@ -5,6 +5,7 @@ Served by the supervisor of a host from the tables in shared memory, so that it 
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from flowops import __version__
 from flowops.core.plan import Project
 from flowops.core.records import ENDED, NO_WATERMARK
 from flowops.errors import ConfigError
+from flowops.streaming import log
+from flowops.streaming.log import say
 from flowops.streaming.metrics import (
     COUNTED,
     EPOCH_AGE,
@@ -179,12 +182,11 @@ class Monitor:
 
         Handler.status, Handler.registry = status, registry
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = _Server((host, port), Handler)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {address} ({error.strerror or error}): choose another with --listen"
             ) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True)
         self._thread.start()
 
@@ -193,6 +195,16 @@ class Monitor:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """Who asks and goes away before the answer is no event; anything else is one line of the log."""
+        error = sys.exception()
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            say("no answer over HTTP", log.WARNING, reason=f"{type(error).__name__}: {error}")
 
 
 _TEXT: Final = "text/plain; charset=utf-8"

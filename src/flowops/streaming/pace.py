@@ -17,8 +17,8 @@ READERS = 8
 AHEAD = 4
 """Batches that a reader may have read ahead of the watermark of all, so that what shards hold stays bounded."""
 
-IN_FLIGHT = 48 * SHARDS
-"""Batches that may be on their way between readers and shards."""
+IN_FLIGHT = 48
+"""Batches that may be on their way between readers and a shard, on average over the shards that have users."""
 
 COMMANDS = 20_000
 """Commands that may be on their way to network channels; those held in quiet hours apart."""
@@ -88,12 +88,16 @@ class Pace:
         """The least over all readers."""
         return min(self._cells[: READERS * _READER : _READER].tolist())
 
-    def is_full(self) -> bool:
-        """Whether so many batches, or commands, are on their way that readers should wait."""
+    def is_full(self, shards: int) -> bool:
+        """Whether so many batches, or commands, are on their way that readers should wait.
+
+        Only the first `shards` have users: what the others get costs nothing, and they would hide one that is behind.
+        """
         if self.waiting() > COMMANDS:
             return True
-        sent = sum(self._cells[2 : READERS * _READER : _READER].tolist())
-        return sent - self._shards(0) > IN_FLIGHT
+        sent = sum(self._cells[2 : READERS * _READER : _READER].tolist()) // SHARDS
+        consumed = sum(self._cells[READERS * _READER : _WRITERS_AT : _SHARD].tolist()[:shards])
+        return sent * shards - consumed > IN_FLIGHT * shards
 
     def read(self) -> int:
         """Rows read in this run."""

@@ -25,7 +25,6 @@ from flowops.streaming.epochs import EpochEnd, Turns
 from flowops.streaming.failures import noted
 from flowops.streaming.inputs import Inputs, PartitionSpec
 from flowops.streaming.journal import NAME as JOURNAL
-from flowops.streaming.journal import unreadable
 from flowops.streaming.metrics import NO_MORE, RECORDS_READ, UNREACHABLE, Meter, Progress
 from flowops.streaming.pace import AHEAD, READERS, Pace
 from flowops.streaming.statefolder import StateFolder
@@ -162,7 +161,9 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
     def add(self, spec: PartitionSpec, known: tuple[Any, IntakeState] | None) -> _Lane:
         """A partition that was there when the run began, or is in the state."""
         position, state = known or (None, None)
-        intake = Intake(spec.number, spec.source, spec.name, self._inputs.project.attributes)
+        intake = Intake(
+            spec.number, spec.source, spec.name, self._inputs.project.attributes, self._inputs.project.shards
+        )
         if state is not None:
             intake.restore(state)
         lane = _Lane(spec.key, spec.source, self._inputs.open(spec, position), intake, started=state is not None)
@@ -196,7 +197,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
                 return self._nap(_NAP)
             self._greeted = True
             return self._send(_per_shard(), _per_shard(), [])
-        if self._pace.is_full():
+        if self._pace.is_full(self._inputs.project.shards):
             return self._nap(_NAP)
         now = time.monotonic()
         open_lanes = [lane for lane in self._lanes if not lane.intake.ended]
@@ -232,8 +233,6 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             chunk = lane.partition.read(CHUNK if was_started else _FIRST_CHUNK)
             if chunk is None:
                 break
-            if chunk.dead and lane.source.name == JOURNAL:
-                raise unreadable(chunk.dead[0])
             self._take(lane, chunk, records, late)
             dead += chunk.dead
             taken += 1
@@ -346,11 +345,12 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         self._clock.close()
 
     def _measure(self, meter: Meter) -> None:
-        for lane in self._lanes:
+        lanes = self._sources_lanes()
+        for lane in lanes:
             if lane.intake.read != lane.counted:
                 meter.add(RECORDS_READ, lane.intake.read - lane.counted, lane.source.name, lane.source.kind)
                 lane.counted = lane.intake.read
-        gone = {lane.source.name for lane in self._lanes if not lane.intake.ended and not lane.partition.is_reachable()}
+        gone = {lane.source.name for lane in lanes if not lane.intake.ended and not lane.partition.is_reachable()}
         for name in gone ^ self._gone:
             meter.add(UNREACHABLE, 1 if name in gone else -1, name)
         self._gone = gone
@@ -359,7 +359,7 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
             NO_MORE if self._announced else time.monotonic_ns() // 1000,
             [
                 Progress(lane.source.index, lane.partition.name, lane.intake.watermark, lane.partition.lag())
-                for lane in self._lanes
+                for lane in lanes
             ],
         )
 
@@ -400,8 +400,12 @@ class _Reader(StatefulSourcePartition[tuple[str, Batch], ReaderState]):
         if watermark is None:
             watermark = ENDED if self._announced else NO_WATERMARK
             highest = max((lane.intake.highest for lane in self._lanes), default=NO_WATERMARK)
-        read = sum(lane.intake.read for lane in self._lanes)
+        read = sum(lane.intake.read for lane in self._sources_lanes())
         self._pace.report_reader(self._number, watermark, highest, self._sent, read)
+
+    def _sources_lanes(self) -> list[_Lane]:
+        """Those of the project's sources: what the engine writes to itself is nobody's input, and is not counted."""
+        return [lane for lane in self._lanes if lane.source.name != JOURNAL]
 
 
 def _per_shard() -> list[list[Any]]:

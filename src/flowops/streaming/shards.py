@@ -14,7 +14,7 @@ from flowops.channels.base import WRITERS, Command
 from flowops.core.effects import Dispatch, Effects, task_id
 from flowops.core.plan import Project
 from flowops.core.records import Batch
-from flowops.core.shard import Shard
+from flowops.core.shard import Hearing, Shard
 from flowops.errors import StateError
 from flowops.streaming.failures import noted
 from flowops.streaming.measure import ShardMeter
@@ -72,6 +72,7 @@ class ShardSteps:
         durable: bool = False,
     ) -> None:
         self.project = project
+        self.hearing = Hearing(project)
         self.folder = folder
         self.channels = channels  # in the order of `project.channels`
         self.meter = meter
@@ -137,10 +138,12 @@ class _StateLogic(StatefulBatchLogic[Batch, Outcome, Place]):
     def _open(self, number: int, place: Place | None) -> Shard:
         self._log = StateLog(self._steps.folder, number, place, durable=self._steps.durable)
         if place is None:
-            self._shard = Shard(number, self._steps.project, READERS)
+            self._shard = Shard(number, self._steps.project, READERS, self._steps.hearing)
         else:
             try:
-                self._shard = Shard.restore(number, self._steps.project, READERS, self._log.frames())
+                self._shard = Shard.restore(
+                    number, self._steps.project, READERS, self._log.frames(), self._steps.hearing
+                )
             except ValueError as error:
                 raise StateError(f"the state of shard {number} cannot be read: {error}") from error
         return self._shard
@@ -153,6 +156,8 @@ class _StateLogic(StatefulBatchLogic[Batch, Outcome, Place]):
                 ("stage_changes", effects.stages),
                 ("receipt_facts", effects.receipts),
                 ("goal_facts", effects.goals),
+                ("goal_facts", effects.compared),
+                ("links", effects.links),
                 ("late", effects.late),
                 ("dead_letters", effects.dead),
             )
@@ -190,7 +195,7 @@ def _command(dispatch: Dispatch, body: bytes) -> Command:
         decision.user_id,
         dispatch.plan,
         decision.plan,
-        task_id(decision.plan, decision.day),
+        task_id(decision.plan, decision.day, decision.clock),
         dispatch.zone,
         decision.expires_at,
         body,

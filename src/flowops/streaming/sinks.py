@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,8 +20,8 @@ from flowops.channels import CHANNELS, Local, Outlet
 from flowops.channels.base import WRITERS, Command, Place
 from flowops.channels.courier import Courier, wall_clock
 from flowops.channels.ledger import open_ledger
-from flowops.core.admission import quiet_until
-from flowops.core.plan import Project
+from flowops.core.admission import quiet_until, quiets_of
+from flowops.core.plan import Channel, Project
 from flowops.core.records import Micros
 from flowops.core.time import zone_named
 from flowops.streaming.failures import noted
@@ -59,6 +60,7 @@ class Delivery(FixedPartitionedSink[ToChannel | ToNetwork, WriterState]):
         self._state = state
         self._meter = meter
         self._durable = durable
+        self._couriers: list[Courier] = []  # of the writers of this process
 
     def list_parts(self) -> list[str]:
         """Every worker can write to every channel."""
@@ -80,7 +82,9 @@ class Delivery(FixedPartitionedSink[ToChannel | ToNetwork, WriterState]):
                 outlets[name] = kind.open(settings, self._job.folder, known.get(name, 0))
         network = None
         if self._job.networked:
-            network = _Network(self._job, self._state, number, known, self._meter, durable=self._durable)
+            network = _Network(
+                self._job, self._state, number, known, self._meter, self._couriers, durable=self._durable
+            )
         return _Writer(outlets, network, self._meter)
 
 
@@ -117,8 +121,18 @@ class _Network:
     """The part of a writer that has to do with network channels: couriers, what is in flight, the journal."""
 
     def __init__(
-        self, job: Job, state: StateFolder, writer: int, known: WriterState, meter: Meter | None, *, durable: bool
+        self,
+        job: Job,
+        state: StateFolder,
+        writer: int,
+        known: WriterState,
+        meter: Meter | None,
+        everyone: list[Courier],
+        *,
+        durable: bool,
     ) -> None:
+        """`everyone`: the couriers of all writers of this process, to which those of this one are added."""
+        self._everyone = everyone
         self._pace = Pace(state.pace)
         self._meter = meter
         self._writer = writer
@@ -129,6 +143,7 @@ class _Network:
         self._assumed = {name for name, settings in job.config.channels.items() if settings.undelivered_after is None}
         self._couriers: dict[str, Courier] = {}
         ledger = job.config.ledger
+        channels = {channel.name: channel for channel in job.project.channels}
         for name in sorted(job.networked):
             settings = job.config.channels[name]
             kind = CHANNELS[settings.type]
@@ -139,10 +154,11 @@ class _Network:
                 name,
                 kind.open(settings, place),
                 open_ledger(ledger, state.ledger, place, durable=durable),
-                self._held_until,
+                partial(self._held_until, channels[name]),
                 known.get(name),
                 partial(self._count, name),
             )
+        everyone.extend(self._couriers.values())
         self._pace.report_writer(writer, 0)  # ready
         for name, courier in self._couriers.items():
             again = self._flight.of_channel(name)
@@ -179,7 +195,9 @@ class _Network:
         return {**positions, _FLIGHT: self._flight.save(), _JOURNAL: self._journal.save()}
 
     def close(self) -> None:
-        """Stop sending; what is in flight is sent when the run goes on."""
+        """Stop sending; what is in flight is sent when the run goes on. The other writers stop with this one."""
+        for courier in self._everyone:
+            courier.leave()
         for courier in self._couriers.values():
             courier.close()
         self._journal.close()
@@ -189,12 +207,10 @@ class _Network:
         if self._meter is not None and change:
             self._meter.add(IN_FLIGHT, change, channel)
 
-    def _held_until(self, command: Command, now: Micros) -> Micros | None:
-        """When the quiet of the command's plan ends, in the user's zone; None if it is not quiet now (S31a)."""
+    def _held_until(self, channel: Channel, command: Command, now: Micros) -> Micros | None:
+        """When the quiet of the command's plan and channel ends, in the user's zone; None if it is not quiet (S31a)."""
         plan = self._plans[command.plan]
-        if plan.quiet is None:
-            return None
-        return quiet_until(plan.quiet, zone_named(command.zone) or plan.zone, now)
+        return quiet_until(quiets_of(plan, channel), zone_named(command.zone) or plan.zone, now)
 
     def _count(self, channel: str, waiting: int) -> None:
         """Called in the couriers' threads: readers look at it, also when nothing comes in here."""
@@ -239,6 +255,8 @@ class _Lander(StatefulSinkPartition[ToWarehouse, int]):
         self._published = 0
         self._on_end = on_end
         self._published_at = time.monotonic()
+        self._publisher = ThreadPoolExecutor(1, "publisher")
+        self._publishing: Future[None] | None = None
 
     def write_batch(self, values: list[ToWarehouse]) -> None:
         for relation, columns in values:
@@ -250,13 +268,26 @@ class _Lander(StatefulSinkPartition[ToWarehouse, int]):
     def snapshot(self) -> int:
         """Seal this epoch; the one before is committed by now, so its outcomes may be shown."""
         if self._committed > self._published and time.monotonic() - self._published_at >= _PUBLISH_EVERY:
-            compact(self._folder, self._published)  # of what was shown before: no recovery cuts that any more
-            publish(self._folder, self._committed)
-            self._published = self._committed
-            self._published_at = time.monotonic()
+            self._show()
         self._committed = self._segments.seal()
         return self._committed
 
+    def _show(self) -> None:
+        """Publish beside the dataflow, which does not wait for it; raises what the publication before came to."""
+        if self._publishing is not None:
+            if not self._publishing.done():
+                return
+            self._publishing.result()
+        self._publishing = self._publisher.submit(_publish, self._folder, self._published, self._committed)
+        self._published = self._committed
+        self._published_at = time.monotonic()
+
     def close(self) -> None:
+        self._publisher.shutdown()
         if self._on_end is not None:
             self._on_end()
+
+
+def _publish(folder: Path, before: int, committed: int) -> None:
+    compact(folder, before)  # of what was shown before: no recovery cuts that any more
+    publish(folder, committed)

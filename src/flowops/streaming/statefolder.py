@@ -9,7 +9,7 @@
       recovery/       Bytewax's recovery store: positions and lengths
       shards/         the logs of the shards
       flight/         the commands in flight to network channels, a log for each writer
-      journal/        what the providers said, a file for each writer
+      journal/        what the providers said, a log for each writer, in segments (`journal`)
       ledger/         which commands were answered, for a while; also a run that begins anew asks it (S32)
       clock/          how far the wall clock moved the readers' partitions (S6)
       pace, metrics   shared by the processes of a run; begun anew at every start
@@ -32,12 +32,14 @@ from bytewax.recovery import init_db_dir
 
 from flowops.core.state import FORMAT
 from flowops.errors import RunError, StateError
+from flowops.rules.load import PROJECT_FILE
 from flowops.streaming.failures import panicked
 from flowops.streaming.inputs import Bounds
 from flowops.streaming.pace import Pace
 
 _PARTS = tuple(f"part-{number}.sqlite3" for number in range(4))
 _SAMPLE = 64 * 1024
+_PAGE = 1024  # bytes
 
 
 class InputMark(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ class Manifest(msgspec.Struct):
     published_at: int | None
     bounds: Bounds = msgspec.field(default_factory=dict)
     finished: bool = False
+    declared: str | None = None
+    """Hash of what flowops.yaml says, but for how servers are reached and where things lie; None: not known."""
 
 
 class StateFolder:
@@ -188,8 +192,10 @@ class StateFolder:
         self.store.mkdir()
         try:
             init_db_dir(self.store, len(_PARTS))
+            for name in _PARTS:
+                _use_small_pages(self.store / name)
         except BaseException as error:
-            if panicked(error):
+            if panicked(error) or isinstance(error, sqlite3.Error):
                 raise RunError(f"the recovery store {self.store} cannot be made: {error}") from error
             raise
         self.published_at = manifest.published_at
@@ -217,6 +223,14 @@ class StateFolder:
         Pace.create(self.pace, writers=writers)
 
 
+def _use_small_pages(path: Path) -> None:
+    """Let a part of the runtime's store keep small pages: it lets its write-ahead log grow to a thousand of them."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for words in ("synchronous = off", "journal_mode = memory", f"page_size = {_PAGE}"):
+            connection.execute(f"pragma {words}")
+        connection.execute("vacuum")
+
+
 def mark_of(path: Path) -> InputMark:
     """The mark of an input file."""
     with path.open("rb") as file:
@@ -228,13 +242,19 @@ def mark_of(path: Path) -> InputMark:
 
 
 def differences(before: Manifest, now: Manifest) -> list[str]:
-    """What changed since the run began, a line each; empty when it can go on."""
+    """What changed since the run began, a line each; empty when it can go on.
+
+    In flowops.yaml it may say anew how a server is reached, and where things lie that were moved.
+    """
+    old_rules = before.rules
+    if before.declared is not None and before.declared == now.declared:
+        old_rules = before.rules | {name: now.rules[name] for name in (PROJECT_FILE,) if name in now.rules}
     found = []
     if before.mode != now.mode:
         found.append(f"the state is of `flowops {before.mode}`, this is `flowops {now.mode}`")
     if before.until != now.until:
         found.append("--until differs")
-    for what, old, new in (("rule file", before.rules, now.rules), ("input", before.inputs, now.inputs)):
+    for what, old, new in (("rule file", old_rules, now.rules), ("input", before.inputs, now.inputs)):
         found.extend(f"{what} {name} is new" for name in sorted(new.keys() - old.keys()))
         found.extend(f"{what} {name} is gone" for name in sorted(old.keys() - new.keys()))
         found.extend(f"{what} {name} changed" for name in sorted(old.keys() & new.keys()) if old[name] != new[name])

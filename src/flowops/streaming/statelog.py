@@ -24,6 +24,8 @@ Place: TypeAlias = tuple[int, int, int]
 _HEAD = struct.Struct("<II")  # length and crc32 of the frame that follows
 _SMALL = 256 * 1024
 _TURNS = 4
+_LEAST, _SPREAD = 1.2, 2.6  # how many times what it holds a log outgrows: at least, and up to so much more
+_STEPS = 0.6180339887, 0.7548776662  # of numbers and generations, over which what a log outgrows is spread evenly
 _KEPT = 3  # snapshots after which a replaced generation cannot be asked for: its successor is committed by then
 
 
@@ -74,8 +76,13 @@ class StateLog:
         self._file.seek(self._length)
 
     def wants_rewrite(self) -> bool:
-        """Whether the log has outgrown what a rewrite would leave. Shards take turns: few do it in one epoch."""
-        return self._turn % _TURNS == 0 and self._length > _SMALL + self._whole * (2 + (self._number % 16) / 8)
+        """Whether the log has outgrown what a rewrite would leave.
+
+        Shards take turns, and each outgrows another part of it each time: few do it in one epoch, however alike they
+        grow, and together they stay of one size.
+        """
+        spread = (self._number * _STEPS[0] + self._generation * _STEPS[1]) % 1
+        return self._turn % _TURNS == 0 and self._length > _SMALL + self._whole * (_LEAST + _SPREAD * spread)
 
     def append(self, frame: bytes) -> Place:
         """Write the frame and say where the log stands now."""

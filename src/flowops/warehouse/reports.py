@@ -30,7 +30,22 @@ class Attainment(NamedTuple):
     held_out: int
     held_out_attained: int
     held_out_rate: float | None
+    assigned: int
+    assigned_attained: int
     lift: float | None
+
+
+class LayerAttainment(NamedTuple):
+    """A goal of a plan among the users of a layer (S12b), over all its tasks."""
+
+    plan: str
+    layer: str
+    goal: str
+    sent: int
+    delivered: int
+    attained: int
+    rate: float | None
+    value: Decimal | None
 
 
 class Loss(NamedTuple):
@@ -106,6 +121,13 @@ def attainment(connection: duckdb.DuckDBPyConnection, plan: str | None = None) -
     sql = f"""select {", ".join(Attainment._fields)} from plan_attainment
               where $plan is null or plan = $plan order by plan, goal"""
     return _rows(connection, Attainment, sql, plan)
+
+
+def by_layer(connection: duckdb.DuckDBPyConnection, plan: str | None = None) -> list[LayerAttainment]:
+    """Goals by layer, where some layering has `figures: true`."""
+    sql = f"""select {", ".join(LayerAttainment._fields)} from layer_attainment
+              where $plan is null or plan = $plan order by plan, goal, delivered desc, layer"""
+    return _rows(connection, LayerAttainment, sql, plan)
 
 
 def losses(connection: duckdb.DuckDBPyConnection, plan: str | None = None) -> list[Loss]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 import pyarrow as pa
 
-from flowops.core.effects import Decision, GoalEvent, Ids, Label, Pending, Receipt, StageChange, Text, Time
+from flowops.core.effects import Decision, Flag, GoalEvent, Ids, Label, Link, Pending, Receipt, StageChange, Text, Time
 from flowops.core.plan import Project
 from flowops.core.records import DeadLetter, LateRecord, Micros
 from flowops.errors import RunError
@@ -25,6 +25,7 @@ class PlanVersion(NamedTuple):
     owner: Label | None
     tags: Ids
     zone: Label
+    compares: Flag  # some of its users are held out (S23)
     published_at: Time | None
 
 
@@ -161,6 +162,7 @@ _FACTS: Mapping[str, type] = {
     "stage_changes": StageChange,
     "receipt_facts": Receipt,
     "goal_facts": GoalEvent,
+    "links": Link,
     "late": LateRecord,
     "dead_letters": DeadLetter,
     "pending_facts": Pending,
@@ -183,7 +185,7 @@ def plan_facts(project: Project, published_at: Micros | None) -> dict[str, list[
     """
     return {
         "plan_versions": [
-            PlanVersion(p.id, p.version, p.name, p.group, p.owner, p.tags, p.zone.name, published_at)
+            PlanVersion(p.id, p.version, p.name, p.group, p.owner, p.tags, p.zone.name, p.compares, published_at)
             for p in project.plans
         ],
         "plan_goals": [

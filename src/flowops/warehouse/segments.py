@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -107,11 +108,16 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 class _Part:
-    """The file of one relation in the segment under way: a buffer of columns before a Parquet writer."""
+    """The file of one relation in the segment under way: a buffer of columns before a Parquet writer.
 
-    def __init__(self, relation: Relation, folder: Path) -> None:
+    What is full is written `beside` whoever fills the buffer; `close` waits for it, and raises what it raised.
+    """
+
+    def __init__(self, relation: Relation, folder: Path, beside: ThreadPoolExecutor) -> None:
         self.path = folder / f"{relation.name}.parquet"
         self._relation = relation
+        self._beside = beside
+        self._writing: Future[None] | None = None
         self._columns: list[list[object]] = [[] for _ in relation.columns]
         self._writer = pq.ParquetWriter(
             self.path,
@@ -128,12 +134,20 @@ class _Part:
             self._flush()
 
     def _flush(self) -> None:
+        self._wait()
         if self._columns[0]:
-            self._writer.write_table(self._relation.table(self._columns))
+            table = self._relation.table(self._columns)
+            self._writing = self._beside.submit(self._writer.write_table, table)
             self._columns = [[] for _ in self._relation.columns]
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
 
     def close(self) -> None:
         self._flush()
+        self._wait()
         self._writer.close()
         sync(self.path)
 
@@ -151,6 +165,7 @@ class Segments:
         self._sealed = sealed
         self._run = sealed
         self._parts: dict[str, _Part] = {}
+        self._beside = ThreadPoolExecutor(1, "landing")
         self._open = root(folder) / OPEN
         with disk_errors(folder):
             root(folder).mkdir(parents=True, exist_ok=True)
@@ -194,7 +209,7 @@ class Segments:
         part = self._parts.get(relation)
         if part is None:
             self._open.mkdir(exist_ok=True)
-            part = self._parts[relation] = _Part(RELATIONS[relation], self._open)
+            part = self._parts[relation] = _Part(RELATIONS[relation], self._open, self._beside)
         return part
 
     def seal(self) -> int:

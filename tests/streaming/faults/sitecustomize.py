@@ -3,7 +3,8 @@
 `FLOWOPS_TEST_FAULT=point:n` kills the process (SIGKILL) when it comes to `point` for the nth time. Publications, merges
 and rewrites then come so often that a small run meets each of them many times. `FLOWOPS_TEST_SLOW` is how many seconds
 a reader takes for a chunk, `FLOWOPS_TEST_CHUNK` how many bytes that is. `FLOWOPS_TEST_BREAK=n` raises a ValueError in
-the landing after n batches. `FLOWOPS_TEST_CLOCK=seconds` is how much the wall clock is ahead.
+the landing after n batches. `FLOWOPS_TEST_CLOCK=seconds` is how much the wall clock is ahead. `FLOWOPS_TEST_SEGMENT` is
+how many bytes of a journal are enough for a segment; publications then come often, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from flowops.channels.courier import Courier
 from flowops.channels.file import FileOutlet
 from flowops.channels.ledger.sqlite import SqliteLedger
-from flowops.streaming import readers, sinks, statefolder, statelog
+from flowops.streaming import journal, readers, sinks, statefolder, statelog
 from flowops.streaming.statelog import StateLog
 from flowops.warehouse import outcomes
 
@@ -138,6 +139,9 @@ if "FLOWOPS_TEST_BREAK" in os.environ:
     break_after(int(os.environ["FLOWOPS_TEST_BREAK"]))
 if "FLOWOPS_TEST_CHUNK" in os.environ:
     readers.CHUNK, readers.CHUNKS = int(os.environ["FLOWOPS_TEST_CHUNK"]), 1
+if "FLOWOPS_TEST_SEGMENT" in os.environ:
+    journal._LARGE = int(os.environ["FLOWOPS_TEST_SEGMENT"])
+    sinks._PUBLISH_EVERY = 0.0
 if "FLOWOPS_TEST_FAULT" in os.environ:
     name, _, number = os.environ["FLOWOPS_TEST_FAULT"].partition(":")
     install(name, int(number))

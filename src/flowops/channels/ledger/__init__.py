@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 from pydantic import BeforeValidator
 
@@ -23,6 +23,8 @@ __all__ = ["Ledger", "LedgerSettings", "open_ledger"]
 
 class LedgerSettings(Model):
     """`ledger:` of flowops.yaml. Without `redis` it is SQLite in the state folder; `keep`: how long it remembers."""
+
+    reach: ClassVar[frozenset[str]] = frozenset({"keep"})
 
     redis: Annotated[
         RedisConnection | None,

@@ -15,6 +15,7 @@ from flowops.core.matchers.counting import CountMatcher, count
 from flowops.core.matchers.dates import DateMatcher
 from flowops.core.matchers.event import EventMatcher
 from flowops.core.matchers.inactivity import InactivityMatcher, see
+from flowops.core.matchers.journey import JourneyMatcher
 from flowops.core.matchers.schedule import ScheduleMatcher
 from flowops.core.matchers.sequence import SequenceMatcher
 from flowops.core.plan import (
@@ -31,7 +32,7 @@ from flowops.core.plan import (
     Trigger,
 )
 
-__all__ = ["DateMatcher", "Matcher", "ScheduleMatcher", "cancel", "count", "matcher", "see"]
+__all__ = ["DateMatcher", "JourneyMatcher", "Matcher", "ScheduleMatcher", "cancel", "count", "matcher", "see"]
 
 MATCHERS: Mapping[type[Trigger], type[Matcher]] = {
     EventTrigger: EventMatcher,

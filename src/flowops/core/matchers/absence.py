@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from flowops.core.matchers.base import Matcher
+from flowops.core.matchers.base import UNDER_WAY, Matcher, one_of_each
 from flowops.core.matchers.keys import key_of
 from flowops.core.plan import AbsenceTrigger, Attributes, Cancel, Plan, Start
 from flowops.core.records import Micros, Record, Values
@@ -28,20 +28,26 @@ class AbsenceMatcher(Matcher):
     ) -> Instance | None:
         """The wait that this A begins; None when it is ignored (`repeat`, or the event is a repeated one: S4)."""
         index = self.plan.index
-        restarted: list[Instance] = []
+        parallel = 0
         for other in user.instances:
-            if other.kind == WAIT and other.plan == index and other.key == key:
+            if other.plan == index and other.kind == WAIT and other.key == key:
                 if self._repeat == "ignore" or event_id in other.evidence:
                     return None
                 if self._repeat == "restart":
-                    restarted.append(other)
-        if restarted:
-            user.instances = tuple([other for other in user.instances if other not in restarted])
+                    user.instances = tuple([each for each in user.instances if each is not other])
+                parallel += 1
+        if parallel >= UNDER_WAY and self._repeat == "parallel":
+            return None
         ((_, places),) = starts[0].capture
         captured = tuple([values[place] for place in places])
         instance = Instance(WAIT, index, ts, ts + self._within, 0, 0, key, (event_id,), (captured,))
         user.instances = (*user.instances, instance)
         return instance
+
+    def join(self, own: Sequence[Instance], joining: Sequence[Instance]) -> Sequence[Instance]:
+        """As though both A's were the user's: by `repeat`, the first waits, the last, or both do."""
+        both = super().join(own, joining)
+        return both if self._repeat == "parallel" else one_of_each(both, latest=self._repeat == "restart")
 
     def fall_due(self, _user: User, instance: Instance) -> Instance:
         """The wait is over: the trigger fires, as of its deadline."""
@@ -64,7 +70,7 @@ def cancel(
             instance
             for instance in user.instances
             if instance.plan not in cancels
-            or instance.kind == HELD
+            or instance.kind >= HELD
             or not instance.since <= ts < instance.since + cast("AbsenceTrigger", plans[instance.plan].trigger).within
             or event_id in instance.evidence
             or not any(_matches(each, instance, profile, ts, values) for each in cancels[instance.plan])

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from flowops.core.plan import Attributes, Capture, Plan, Start, Steps, Take
 from flowops.core.records import Micros, Record, Values
-from flowops.core.state import Instance, User
+from flowops.core.state import DELAY, OPEN, WAIT, Instance, User
+
+UNDER_WAY = 1000
+"""So many of one user and key are under way in parallel at most: each event of theirs looks at all of them."""
 
 EVIDENCE = 1000
 """So many events of one step or member are kept at most: what a user can do without end must not grow without end."""
@@ -52,6 +55,29 @@ class Matcher:
     def fall_due(self, user: User, instance: Instance) -> Instance | None:
         """An instance under way, no longer among the user's, has come to its `due`; the instance if it fires."""
         raise NotImplementedError(f"{type(self).__name__} waits for no time")
+
+    def join(self, own: Sequence[Instance], joining: Sequence[Instance]) -> Sequence[Instance]:
+        """What stays of both where two users turn out to be one (S2a): of the one, and of the one who joins it.
+
+        Here all does, but what both wait out the delay of is one.
+        """
+        delayed = {_what(each) for each in own if each.kind == DELAY}
+        return [*own, *(each for each in joining if each.kind != DELAY or _what(each) not in delayed)]
+
+
+def one_of_each(instances: Sequence[Instance], *, latest: bool) -> list[Instance]:
+    """Of what is under way one for each key: that which began first, or `latest`; of two at one instant the first."""
+    kept: dict[str | None, Instance] = {}
+    for each in instances:
+        if each.kind in (WAIT, OPEN):
+            known = kept.setdefault(each.key, each)
+            if each.since > known.since if latest else each.since < known.since:
+                kept[each.key] = each
+    return [each for each in instances if each.kind not in (WAIT, OPEN) or kept[each.key] is each]
+
+
+def _what(instance: Instance) -> tuple[str | None, tuple[str, ...], Micros]:
+    return instance.key, instance.evidence, instance.triggered_at
 
 
 def keep(steps: Steps, capture: Capture, values: Values) -> Steps:

@@ -81,6 +81,25 @@ class AllMatcher(Matcher):
         user.instances = tuple([other for other in user.instances if other is not instance])
         return (instance,), True
 
+    def join(self, own: Sequence[Instance], joining: Sequence[Instance]) -> Sequence[Instance]:
+        """What has come to either has come; the event that comes next may find it complete."""
+        gathering = {each.key: each for each in own if each.kind == OPEN}
+        kept = list(own)
+        for each in super().join(own, joining)[len(own) :]:
+            known = gathering.get(each.key)
+            if each.kind != OPEN or known is None:
+                kept.append(each)
+                continue
+            known.since = min(known.since, each.since)
+            known.due = max(known.due, each.due)
+            known.progress = tuple(
+                [
+                    tuple(_each_once(sorted([*mine, *theirs], key=_time)))[-EVIDENCE:]
+                    for mine, theirs in zip(known.progress, each.progress, strict=True)
+                ]
+            )
+        return kept
+
     def fall_due(self, _user: User, _instance: Instance) -> None:
         """The last event has left the window: nothing is under way any more."""
 
@@ -112,6 +131,10 @@ def _fill(
             kept = tuple([values[place] for place in places])
             filled[each.part] = (*member[1 - EVIDENCE :], (ts, event_id, kept))
     instance.progress = tuple(filled)
+
+
+def _each_once(came: Sequence[Came]) -> list[Came]:
+    return list({event_id: (ts, event_id, values) for ts, event_id, values in reversed(came)}.values())[::-1]
 
 
 def _time(came: Came) -> Micros:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import cast
 
-from flowops.core.matchers.base import Matcher
+from flowops.core.matchers.base import Matcher, one_of_each
 from flowops.core.plan import Attributes, DateTrigger, Plan
 from flowops.core.records import BEFORE_ALL, Micros
 from flowops.core.state import DELAY, OPEN, Instance, User
@@ -48,6 +48,14 @@ class DateMatcher(Matcher):
             expecting = Instance(OPEN, plan.index, last, due, midnight, 0, None, (), plan.blank)
             others = (*others, expecting)
         user.instances = others
+
+    def join(self, own: Sequence[Instance], joining: Sequence[Instance]) -> Sequence[Instance]:
+        """A date that came to either has come; what is to come is looked for anew."""
+        both = one_of_each(super().join(own, joining), latest=True)
+        for each in both:
+            if each.kind == OPEN:
+                each.of = None
+        return both
 
     def fall_due(self, user: User, instance: Instance) -> Instance:
         """The date has come."""

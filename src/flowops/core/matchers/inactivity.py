@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from flowops.core.matchers.base import Matcher
+from flowops.core.matchers.base import Matcher, one_of_each
 from flowops.core.matchers.keys import key_of
 from flowops.core.plan import Attributes, InactivityTrigger, Plan, See, Start
 from flowops.core.records import Micros, Record, Values
@@ -29,7 +29,7 @@ def see(sees: Sequence[See], plans: Sequence[Plan], user: User, profile: Attribu
         within = cast("InactivityTrigger", plan.trigger).within
         kept: list[Instance] = []
         for instance in user.instances:
-            if instance.plan != each.plan or instance.key != key or instance.kind == HELD:
+            if instance.plan != each.plan or instance.key != key or instance.kind >= HELD:
                 kept.append(instance)
             elif ts == at:
                 if instance.kind == DELAY:
@@ -63,6 +63,10 @@ class InactivityMatcher(Matcher):
         instance = Instance(WAIT, self.plan.index, ts, ts + self._within, 0, 0, key, (event_id,), (captured,))
         user.instances = (*user.instances, instance)
         return instance
+
+    def join(self, own: Sequence[Instance], joining: Sequence[Instance]) -> Sequence[Instance]:
+        """The user was last seen when either was."""
+        return one_of_each(super().join(own, joining), latest=True)
 
     def fall_due(self, _user: User, instance: Instance) -> Instance:
         """Nothing came: the trigger fires, as of the end of the wait."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from flowops.core.records import Values
@@ -16,7 +18,10 @@ def key_of(places: tuple[int, ...], values: Values) -> str | None:
         value = values[place]
         if value is None:
             return None
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        parts.append(str(value))
+        parts.append(text_of(value))
     return _to_json(parts).decode() if len(parts) > 1 else parts[0]
+
+
+def text_of(value: Any) -> str:
+    """A value as it stands in a key: whole numbers without a point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

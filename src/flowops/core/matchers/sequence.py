@@ -10,15 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from flowops.core.matchers.base import EVIDENCE, Matcher
+from flowops.core.matchers.base import EVIDENCE, UNDER_WAY, Matcher, one_of_each
 from flowops.core.matchers.keys import key_of
 from flowops.core.plan import ANY_EVENT, Attributes, Plan, SequenceTrigger, Start, Take
 from flowops.core.records import Micros, Record, Values
 from flowops.core.state import DELAY, HELD, OPEN, WAIT, Instance, User
 from flowops.core.timers import NEVER
-
-UNDER_WAY = 1000
-"""So many of one user and key are under way in parallel at most."""
 
 Mark: TypeAlias = tuple[int, int, Micros, Micros, Micros]
 """(step, times, first, done, last) of a step that was taken: how often, and when for the first time, for the one that
@@ -78,7 +75,7 @@ class SequenceMatcher(Matcher):
         thrown: list[Instance] = []
         parallel = 0
         for other in user.instances:
-            if other.plan != index or other.key != key or other.kind == HELD:
+            if other.plan != index or other.key != key or other.kind >= HELD:
                 continue
             if event_id == other.evidence[0]:
                 return None
@@ -114,7 +111,7 @@ class SequenceMatcher(Matcher):
         gone: list[Instance] = []
         used = False
         for instance in user.instances:
-            if instance.plan != index or instance.kind == HELD or event_id in instance.evidence:
+            if instance.plan != index or instance.kind >= HELD or event_id in instance.evidence:
                 continue
             if instance.kind == DELAY and ts == at:
                 continue
@@ -149,6 +146,11 @@ class SequenceMatcher(Matcher):
         if gone:
             user.instances = tuple([other for other in user.instances if other not in gone])
         return () if self._unfinished else fired, used
+
+    def join(self, own: Sequence[Instance], joining: Sequence[Instance]) -> Sequence[Instance]:
+        """As though both had been begun by the user: by `repeat`, the first goes on, the last, or both do."""
+        both = super().join(own, joining)
+        return both if self._repeat == "parallel" else one_of_each(both, latest=self._repeat == "restart")
 
     def fall_due(self, _user: User, instance: Instance) -> Instance | None:
         """Time is up: the last `without` has held, or (`unfinished`) the events did not come; else it just ends."""

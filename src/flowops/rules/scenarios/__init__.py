@@ -40,6 +40,7 @@ BOUGHT_SKU = Role("order", {"sku": "string"})
 
 SCENARIOS: Mapping[str, Scenario] = {
     "welcome": Scenario({"registered": Role("register", {}), "bought": BOUGHT}),
+    "onboarding": Scenario({"registered": Role("register", {}), "bought": BOUGHT}),
     "cart": Scenario({"added": Role("add_to_cart", {"sku": "string"}), "bought": BOUGHT_SKU}),
     "win-back": Scenario({"bought": BOUGHT}),
     "birthday": Scenario({"bought": BOUGHT}, {"birthday": "date"}),
@@ -100,7 +101,7 @@ def fill(scenario: str, plan: str, project: ProjectFile, channel: str, names: Ma
     greets = "first_name" in project.profile and project.profile["first_name"].type == "string"
     text = Template(_text(scenario)).substitute(events, plan=plan, channel=channel, hello=_HELLO if greets else "")
     if project.channels[channel].limit == "sms":  # which has no title
-        text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("    title: "))
+        text = "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("title: "))
     return text
 
 

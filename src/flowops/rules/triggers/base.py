@@ -66,7 +66,7 @@ class Part:
 
     heard: Heard
     loc: Loc
-    role: Literal["start", "take", "cancel", "count", "see"]
+    role: Literal["start", "take", "cancel", "exit", "resume", "count", "see"]
     number: int = 0
     steps: tuple[str, ...] = ()
     value: str | None = None
@@ -112,6 +112,8 @@ class Checker(Protocol):
     document: Document
     zone: Zone
     user: dict[str, Type]
+    derived: frozenset[str]
+    """Those of `user` that no record tells."""
 
     def properties(self, event: str) -> dict[str, Type]:
         """The properties of an event with their types; none of one that is not declared."""

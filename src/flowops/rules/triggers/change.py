@@ -73,6 +73,10 @@ class Changes(Model):
             what = f"the profile has no attribute `{self.attribute}`"
             checker.document.report("FO303", (*loc, "attribute"), what, hint=hint)
             return Change(self.attribute, text=self.text)
+        if self.attribute in checker.derived:
+            what = f"`{self.attribute}` changes as time passes, which no record tells"
+            hint = "what time brings about is `inactive_for: 30d`; what a user is in, the audience asks"
+            checker.document.report("FO314", (*loc, "attribute"), what, hint=hint)
         old, new = (
             None if text is None else _value(checker, (*loc, key), text, type_)
             for key, text in (("from", self.old), ("to", self.new))

@@ -120,11 +120,11 @@ def fit_sum(counting: Counting, instead: str) -> None:
 def check_value(checker: Checker, loc: Loc, key: str, event: str, name: str) -> None:
     """What is added up must be a number, what is told apart one value."""
     known = checker.properties(event)
-    wanted = _NUMBERS if key == "sum" else _VALUES
+    wanted = _VALUES if key == "distinct" else _NUMBERS
     if name not in known:
         if checker.declares(event):
             what = f"`{key}: {name}`: the event `{event}` has no such property"
             checker.document.report("FO303", (*loc, key), what, hint=one_of(name, known))
     elif known[name] not in wanted:
-        what = f"`{key}: {name}` is {known[name]}, not {'a number' if key == 'sum' else 'one value'}"
+        what = f"`{key}: {name}` is {known[name]}, not {'one value' if key == 'distinct' else 'a number'}"
         checker.document.report("FO405", (*loc, key), what, hint=f"`{key}` takes {', '.join(wanted)}")

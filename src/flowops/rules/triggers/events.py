@@ -29,11 +29,15 @@ class Happening(Changes):
 
     @model_validator(mode="after")
     def _event_or_change(self) -> Self:
+        self.one()
+        return self
+
+    def one(self) -> None:
+        """It is an event or a change, not both; or refused."""
         if self.event is None and not self.what:
             refuse("FO102", "`event` is missing", "add `event:` here, or a change: `enters: vip`, `attribute: tier`")
         if self.event is not None and self.what:
             refuse("FO107", f"`event` and `{self.what}` exclude each other", "an entry for each of them")
-        return self
 
     def hear(self, checker: Checker, loc: Loc, scope: Scope, key: Sequence[str]) -> Heard:
         """Check it as something that a plan hears. A change has no properties, so it has no key (S17a)."""
