@@ -44,8 +44,8 @@ def test_logs_that_grow_alike_stay_of_one_size_together(
     assert 0 < max(rewritten[120:]) <= SHARDS // 4
 
 
-def test_the_recovery_store_has_small_pages(tmp_path: Path) -> None:
-    """Its write-ahead logs, which the runtime lets grow to a thousand pages each, stay small by them."""
+def test_the_recovery_store_has_small_pages_and_write_ahead_logs(tmp_path: Path) -> None:
+    """Its logs, which the runtime lets grow to a thousand pages each, stay small; and no two workers have to make one."""
     folder = StateFolder(tmp_path / "state")
     folder.begin(Manifest(FORMAT, "run", None, {}, {}, None))
     parts = sorted(folder.store.iterdir())
@@ -53,4 +53,5 @@ def test_the_recovery_store_has_small_pages(tmp_path: Path) -> None:
     for part in parts:
         with closing(sqlite3.connect(part)) as connection:
             assert connection.execute("pragma page_size").fetchone() == (1024,)
+            assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
             assert connection.execute("select count(*) from parts").fetchone() == (1,)

@@ -224,11 +224,15 @@ class StateFolder:
 
 
 def _use_small_pages(path: Path) -> None:
-    """Let a part of the runtime's store keep small pages: it lets its write-ahead log grow to a thousand of them."""
+    """Let a part of the runtime's store keep small pages: it lets its write-ahead log grow to a thousand of them.
+
+    It is left with a write-ahead log: workers that each made it one, at one time, would find it locked and panic.
+    """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for words in ("synchronous = off", "journal_mode = memory", f"page_size = {_PAGE}"):
             connection.execute(f"pragma {words}")
-        connection.execute("vacuum")
+        for words in ("vacuum", "pragma synchronous = normal", "pragma journal_mode = wal"):
+            connection.execute(words)
 
 
 def mark_of(path: Path) -> InputMark:
