@@ -45,7 +45,7 @@ def test_logs_that_grow_alike_stay_of_one_size_together(
 
 
 def test_the_recovery_store_has_small_pages_and_write_ahead_logs(tmp_path: Path) -> None:
-    """Its logs, which the runtime lets grow to a thousand pages each, stay small; and no two workers have to make one."""
+    """Its logs, which the runtime lets grow to a thousand pages each, stay small; no two workers have to make one."""
     folder = StateFolder(tmp_path / "state")
     folder.begin(Manifest(FORMAT, "run", None, {}, {}, None))
     parts = sorted(folder.store.iterdir())
