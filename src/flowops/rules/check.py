@@ -163,6 +163,7 @@ class PlanChecker(Names):
             [*checked.audience, *(part for each in trigger.parts for part in each.heard.rest)],
             [aim.heard.rest if aim.heard else () for aim in checked.aims],
         )
+        self.undeclared()
         return checked
 
     def understood(self, loc: Loc, text: str, checked: Checked, *, condition: bool) -> None:

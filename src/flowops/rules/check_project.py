@@ -12,7 +12,7 @@ from flowops.rules.inputs import Inputs
 from flowops.rules.mapping import SourceLayout, events_of
 from flowops.rules.names import ANY
 from flowops.rules.schema_project import Cap, ProjectFile, Scope
-from flowops.settings.guess import one_of
+from flowops.settings.guess import did_you_mean, one_of
 from flowops.settings.quiet import NEVER_END, never_end
 
 _TOLD = {
@@ -30,6 +30,7 @@ def check_declarations(project: ProjectFile, document: Document) -> None:
         if source.event is not None and source.event not in project.events:
             hint = one_of(source.event, project.events)
             document.report("FO302", (*loc, "event"), f"the event `{source.event}` is not declared", hint=hint)
+            continue  # nor are its properties
         declared: set[str] = set(project.profile)
         if source.kind in _TOLD:
             declared = set(_TOLD[source.kind])
@@ -184,10 +185,15 @@ def check_supply(
         ]
         heard += [((*look.loc, "event"), look.heard.event) for look in plan.looks]
         heard += [(("goals", n, "event"), aim.heard.event) for n, aim in enumerate(plan.aims) if aim.heard]
-        for loc, event in heard:
+        heard.sort(key=lambda each: plan.document.place(each[0]), reverse=True)
+        places = {event: loc for loc, event in heard}  # one mistake, however often it stands there
+        for event, loc in places.items():
             if event != ANY and not any(events_of(source, [event]) for source in project.sources.values()):
                 made = sorted({source.event for source in project.sources.values() if source.event})
-                hint = f"the sources give {', '.join(f'`{name}`' for name in made)}" if made else "add a source"
+                near = did_you_mean(event, made)
+                hint = near or (
+                    f"the sources give {', '.join(f'`{name}`' for name in made)}" if made else "add a source"
+                )
                 plan.document.report("FO505", loc, f"no source produces the event `{event}`", hint=hint)
     for event, names in used.items():
         givers = [name for name, source in project.sources.items() if events_of(source, [event])]

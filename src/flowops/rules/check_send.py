@@ -15,7 +15,7 @@ from flowops.core.plan import END, Pause, Sends, UntilLocal
 from flowops.core.records import Micros
 from flowops.rules.document import Document, Loc, full_width
 from flowops.rules.doubts import Written
-from flowops.rules.expressions import Checked, Scope, Type
+from flowops.rules.expressions import Checked, FollowsError, Scope, Type
 from flowops.rules.nodes import refs
 from flowops.rules.schema_send import AnyItem, FirstStep, Fork, Item, OneStep, PolicyFile, PolicyUse, Step, items_of
 from flowops.rules.templates import CheckedTemplate, TemplateProblem, check_template
@@ -480,6 +480,8 @@ def _template(text: Written, scope: Scope) -> CheckedTemplate | None:
         lines = text.text.split("\n")
         offset = sum(len(line) + 1 for line in lines[: problem.line - 1]) + problem.column - 1
         text.document.report("FO411", text.loc, problem.message, lines[problem.line - 1], problem.hint, offset=offset)
+        return None
+    except FollowsError:
         return None
 
 

@@ -20,6 +20,10 @@ from flowops.rules.nodes import Logic, Node, Ref, Type, refs
 UTC = Zone("UTC")
 
 
+class Undeclared(dict[str, Type]):
+    """The properties of an event that is not declared: nobody knows them."""
+
+
 @dataclass(frozen=True)
 class Scope:
     """The names that a text may use, with their types."""
@@ -38,6 +42,12 @@ class Scope:
     """Of local times and dates: the plan's."""
     times: Mapping[str, int | None] = field(default_factory=dict)
     """How often those steps are taken at most, that are taken several times; None: without end."""
+
+    def follows(self, step: str) -> bool:
+        """Whether nobody can tell what the step carries, or what it is called, before an event is declared."""
+        if step in self.steps:
+            return isinstance(self.steps[step], Undeclared)
+        return any(isinstance(types, Undeclared) for types in self.steps.values())
 
 
 class ExpressionError(Exception):
@@ -100,6 +110,10 @@ class Checked:
         return (self,)
 
 
+class FollowsError(Exception):
+    """What a text names hangs on an event that is not declared: that is told where the event stands."""
+
+
 def slot_of(step: str, nth: int) -> str:
     """What the nth taking of a step is called among `core.plan.Steps`."""
     return f"{step}[{nth}]"
@@ -111,6 +125,7 @@ def check(text: str, scope: Scope) -> Checked:
     Raises:
         ExpressionError: codes `filter-syntax`, `filter-unsupported` (SQL, but not of this language), `filter-name`,
             `filter-function`, `filter-type`.
+        FollowsError: it names a step of an event that is not declared.
     """
     from flowops.rules.parser import parse  # noqa: PLC0415 - sqlglot takes a quarter of a second
 
@@ -189,8 +204,10 @@ def _layout(event: Sequence[str], steps: Mapping[str, Sequence[str]], user: Sequ
 __all__ = [
     "Checked",
     "ExpressionError",
+    "FollowsError",
     "Scope",
     "Type",
+    "Undeclared",
     "check",
     "check_condition",
     "expression",

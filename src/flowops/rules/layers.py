@@ -80,6 +80,7 @@ def read_layerings(project: ProjectFile, document: Document) -> dict[str, Checke
             check_value(names, loc, "money", file.event, file.money)
         _layers(document, (*loc, "layers"), file)
         found[name] = CheckedLayering(name, file, heard)
+    names.undeclared()
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flowops.core.time import Zone
 from flowops.rules.document import Document, Loc, full_width
-from flowops.rules.expressions import Checked, ExpressionError, Scope, Type, check
+from flowops.rules.expressions import Checked, ExpressionError, FollowsError, Scope, Type, Undeclared, check
 from flowops.rules.schema_project import ProjectFile
 from flowops.rules.triggers import Heard
 from flowops.settings.guess import one_of
@@ -34,11 +34,13 @@ class Names:
         self.zone = zone
         self.user: dict[str, Type] = {name: attribute.type for name, attribute in project.profile.items()}
         self.derived: frozenset[str] = frozenset()
+        self._undeclared: dict[tuple[str, str], tuple[Document, list[Loc]]] = {}
 
     def properties(self, event: str) -> dict[str, Type]:
-        """The properties of an event with their types; none of one that is not declared."""
-        declared = self.project.events.get(event)
-        return dict(declared.properties) if declared else {}
+        """The properties of an event with their types; of one that is not declared nobody knows them."""
+        if not self.declares(event):
+            return Undeclared()
+        return {} if event == ANY else dict(self.project.events[event].properties)
 
     def declares(self, event: str) -> bool:
         """Whether there is such an event; `any` stands for all."""
@@ -47,9 +49,8 @@ class Names:
     def heard(self, loc: Loc, event: str, where: str | None, scope: Scope) -> Heard:
         """Check an event and its filter."""
         if not self.declares(event):
-            hint = one_of(event, self.project.events)
-            place = (*loc, "event")
-            self.document.report("FO302", place, f"the event `{event}` is not declared", hint=hint)
+            places = self._undeclared.setdefault((self.document.path, event), (self.document, []))[1]
+            places.append((*loc, "event"))
             return Heard(event, (), ())
         if where is None:
             return Heard(event, (), ())
@@ -57,6 +58,16 @@ class Names:
         checked = self.expression((*loc, "where"), where, scope, condition=True)
         parts = checked.conjuncts() if checked else ()
         return Heard(event, tuple(p for p in parts if p.own), tuple(p for p in parts if not p.own))
+
+    def undeclared(self) -> None:
+        """Report each event that is not declared, once: it is one mistake, however often it stands there."""
+        for (_, event), (document, locs) in self._undeclared.items():
+            first, *others = sorted(locs, key=document.place)
+            lines = sorted({document.place(loc)[0] for loc in others} - {document.place(first)[0]})
+            what = f"the event `{event}` is not declared"
+            if lines:
+                what += f" (also on line{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines))})"
+            document.report("FO302", first, what, hint=one_of(event, self.project.events))
 
     def step_name(self, loc: Loc, name: str, hint: str = "give the step another name: `as: viewed`") -> None:
         """A step's name must be none of the language's words."""
@@ -76,7 +87,10 @@ class Names:
                 self.document.report("FO303", ("trigger", "key"), what, hint=hint)
 
     def expression(self, loc: Loc, text: str, scope: Scope, *, condition: bool = False) -> Checked | None:
-        """Check an expression; None, and a finding at its place, where it is wrong."""
+        """Check an expression; None, and a finding at its place, where it is wrong.
+
+        None alone where it hangs on an event that is not declared.
+        """
         try:
             checked = check(text, scope)
         except ExpressionError as error:
@@ -85,6 +99,8 @@ class Names:
             if wide is not None and wide[0] == error.offset:
                 code = "FO003"
             self.document.report(code, loc, error.message, text, error.hint, offset=error.offset)
+            return None
+        except FollowsError:
             return None
         if condition and checked.type != "boolean":
             what = f"a filter must be true or false, this is {checked.type}"

@@ -17,7 +17,7 @@ from sqlglot import exp
 from flowops.core.time import local_micros, to_micros
 from flowops.rules import calls
 from flowops.rules import functions as run
-from flowops.rules.expressions import ExpressionError, Scope, slot_of
+from flowops.rules.expressions import ExpressionError, FollowsError, Scope, slot_of
 from flowops.rules.nodes import NUMBER, TEXT, Call, Case, Const, Is, Logic, Node, Not, Ref, Strict, Type, wild
 from flowops.rules.syntax import start, tree_of
 from flowops.settings.guess import did_you_mean, nearest, one_of
@@ -184,6 +184,8 @@ class Reader:
 
     def _of_step(self, step: str, name: str, at: int) -> Ref:
         scope = self.scope
+        if scope.follows(step):
+            raise FollowsError(step)
         if step not in scope.steps:
             known = *(name for name in scope.steps if not name.isdigit()), *(("user",) if scope.user else ())
             hint = one_of(step, known) if known else "no earlier step can be named here"

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from flowops.core.plan import Renderer
 from flowops.core.time import Zone
 from flowops.rules.codegen import Writer, function
-from flowops.rules.expressions import UTC, Scope
+from flowops.rules.expressions import UTC, FollowsError, Scope
 from flowops.rules.nodes import NUMBER, TEXT, Ref, Type
 from flowops.rules.shown import TemplateProblem, Variable, local, missing, number_text, problem
 from flowops.settings.guess import one_of
@@ -82,6 +82,7 @@ def check_template(text: str, scope: Scope) -> CheckedTemplate:
 
     Raises:
         TemplateProblem: wrong syntax, an unknown filter, a variable that nothing defines.
+        FollowsError: it names a step of an event that is not declared.
     """
     plain = _plain(text)
     if plain is None:
@@ -201,6 +202,8 @@ def _resolve(text: str, variable: Variable, scope: Scope) -> Ref:
     if root == "variant" and scope.variant and not rest:
         return Ref("variant", "", "string")
     groups: dict[str, Mapping[str, Type]] = {**scope.steps, "user": scope.user}
+    if root != "user" and scope.follows(str(root)):
+        raise FollowsError(root)
     if root not in groups:
         near = next((f"{step}.{root}" for step, properties in groups.items() if root in properties), None)
         hint = f"did you mean `{near}`?" if near else one_of(str(root), groups)

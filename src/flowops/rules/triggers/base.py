@@ -116,7 +116,7 @@ class Checker(Protocol):
     """Those of `user` that no record tells."""
 
     def properties(self, event: str) -> dict[str, Type]:
-        """The properties of an event with their types; none of one that is not declared."""
+        """The properties of an event with their types; of one that is not declared nobody knows them."""
 
     def declares(self, event: str) -> bool:
         """Whether there is such an event; `any` stands for all."""
@@ -231,6 +231,8 @@ def _carried(checker: Checker, steps: Mapping[str, Mapping[str, Type]], text: st
         checker.document.report("FO402", loc, f"`{text}`: of which step?", hint=hint)
         return None
     step = step or next(iter(steps))
+    if Scope({}, steps=steps).follows(step):
+        return None
     type_ = steps.get(step, {}).get(name)
     if type_ is None:
         known = {f"{of}.{each}" if len(steps) > 1 else each: None for of, names in steps.items() for each in names}

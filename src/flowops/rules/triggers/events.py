@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from flowops.rules.document import Loc
-from flowops.rules.expressions import Scope, Type
+from flowops.rules.expressions import Scope, Type, Undeclared
 from flowops.rules.later import Place
 from flowops.rules.triggers.base import CheckedTrigger, Checker, Heard
 from flowops.rules.triggers.change import Changes, hear_change
@@ -79,11 +79,14 @@ def name_step(checker: Checker, checked: CheckedTrigger, loc: Loc, event: Event)
     if name in checked.steps:
         what = f"two steps are called `{name}`"
         checker.document.report("FO309", place, what, hint="give one of them another name: `as: viewed`")
-    checked.steps.setdefault(name, checker.properties(event.event or ""))
+    checked.steps.setdefault(name, checker.properties(event.event) if event.event else {})
     return name
 
 
 def shared(checker: Checker, events: Sequence[Event]) -> dict[str, Type]:
     """The properties that all of them have, of one type."""
-    first, *others = [checker.properties(event.event or "") for event in events]
+    every = [checker.properties(event.event) if event.event else {} for event in events]
+    first, *others = sorted(every, key=lambda types: not isinstance(types, Undeclared))
+    if isinstance(first, Undeclared):
+        return first
     return {name: type_ for name, type_ in first.items() if all(each.get(name) == type_ for each in others)}
