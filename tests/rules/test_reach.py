@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from flowops.rules.reach import never
 
 NAMES = Scope(
     names={"price": "money", "city": "string", "ok": "boolean", "d": "date", "t": "time"},
-    steps={"viewed": {"sku": "string"}},
+    steps={"viewed": {"sku": "string", "price": "money", "d": "date"}, "paid": {"price": "money"}},
     user={"tier": "string"},
     variant=True,
     zone=Zone("Asia/Shanghai"),
@@ -59,6 +61,60 @@ def told(text: str) -> list[tuple[str, bool]]:
         ("price > 5 and false", "it is always false"),
         ("not (price > 5 or price <= 5)", "`price` would have to be above 5, and at most 5"),
         ("price > 10 and (price < 5 or price = 3)", "`price` would have to be above 10, and below 5"),
+        (
+            "price > viewed.price and price < viewed.price",
+            "it would have to be that `price` < `viewed.price` < `price`",
+        ),
+        (
+            "price >= viewed.price and not price >= viewed.price",
+            "it would have to be that `price` < `viewed.price` <= `price`",
+        ),
+        ("price > price", "it would have to be that `price` < `price`"),
+        ("price <> price", "`price` would have to be the same, and not the same"),
+        (
+            "price > viewed.price and viewed.price >= paid.price and paid.price = price",
+            "it would have to be that `price` = `paid.price` <= `viewed.price` < `price`",
+        ),
+        (
+            "price between viewed.price and paid.price and viewed.price > paid.price",
+            "it would have to be that `price` <= `paid.price` < `viewed.price` <= `price`",
+        ),
+        (
+            "price <= viewed.price and price >= viewed.price and price <> viewed.price",
+            "`price` and `viewed.price` would have to be the same, and not the same",
+        ),
+        (
+            "price > viewed.price and viewed.price > 100 and price < 50",
+            "it would have to be that 100 < `viewed.price` < `price` < 50",
+        ),
+        (
+            "price > viewed.price and viewed.price >= 50 and price <= 50",
+            "it would have to be that 50 <= `viewed.price` < `price` <= 50",
+        ),
+        (
+            "price = viewed.price and price in (5, 9) and viewed.price in (6, 7, 8)",
+            "`price` would have to be 5 or 9, and `viewed.price`, which is the same, 6 or 7 or 8",
+        ),
+        (
+            "city = viewed.sku and city = 'A' and viewed.sku <> 'A'",
+            "`city` would have to be 'A', and `viewed.sku`, which is the same, not 'A'",
+        ),
+        (
+            "city <> viewed.sku and city = 'A' and viewed.sku = 'A'",
+            "`city` and `viewed.sku` would have to be 'A', and not the same",
+        ),
+        (
+            "d > viewed.d and d < '2022-04-20' and viewed.d > '2022-04-20'",
+            "it would have to be that '2022-04-20' < `viewed.d` < `d` < '2022-04-20'",
+        ),
+        (
+            "price / 2 > viewed.price and price / 2 < viewed.price",
+            "it would have to be that what is made of `price` < `viewed.price` < what is made of `price`",
+        ),
+        (
+            "price < viewed.price and (price > viewed.price or price = viewed.price)",
+            "it would have to be that `price` < `viewed.price` < `price`",
+        ),
     ],
 )
 def test_contradictions_are_found_with_the_reason(text: str, why: str) -> None:
@@ -79,6 +135,16 @@ def test_contradictions_are_found_with_the_reason(text: str, why: str) -> None:
         "price < 5 and price > 3 and city is null",
         "(user.tier is not null) <> true",  # of NULL
         "true",
+        "price > viewed.price and price > paid.price and viewed.price < paid.price",
+        "price >= viewed.price and price <= viewed.price",
+        "price > viewed.price and viewed.price > 49 and price < 50",
+        "price <> viewed.price and price in (5, 9) and viewed.price in (5, 9)",
+        "price = viewed.price and price in (5, 9) and viewed.price in (9, 6)",
+        "price not between viewed.price and paid.price and viewed.price > paid.price",
+        "price > viewed.price * 2 and price < viewed.price",  # below 0
+        "price > viewed.price or price < viewed.price",
+        "coalesce(price, 0) > viewed.price and coalesce(price, 0) < viewed.price",  # not looked through
+        "(price > viewed.price) is not true and (price < viewed.price) is not true",
     ],
 )
 def test_what_can_be_true_is_let_pass(text: str) -> None:
@@ -92,6 +158,9 @@ def test_a_branch_that_nothing_takes_is_told_apart() -> None:
         ("`price` would have to be above 10, and below 5", False)
     ]
     assert told("price > 10 and not (price >= 5 and city = 'A')") == []
+    assert told("price > viewed.price and (price < viewed.price or city = 'A')") == [
+        ("it would have to be that `price` < `viewed.price` < `price`", False)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -109,3 +178,28 @@ def test_what_is_told_to_be_never_true_is_true_of_no_row(seed: int) -> None:
                 holds = predicate(parts, **layouts)
                 assert not any(holds(*arg) for arg in args), [part.text for part in parts]
     assert found > 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_comparisons_of_names_with_each_other_are_told_only_where_no_values_pass(seed: int) -> None:
+    """On random comparisons of three names, and of them with constants: every choice of few values is tried."""
+    random = Random(seed)
+    names, values = ["price", "viewed.price", "paid.price"], [None, *(part / 4 for part in range(-3, 16))]
+    layouts: Any = {"event": ["price"], "steps": {"viewed": ["price"], "paid": ["price"]}, "user": []}
+    told = right = 0
+    for _ in range(150):
+        parts = []
+        for _ in range(random.randint(2, 6)):
+            first, second = random.sample(names, 2)
+            other = second if random.random() < 0.6 else random.choice("0123")
+            op = random.choice(["<", "<=", ">", ">=", "=", "<>"])
+            parts.append(random.choice(["{}", "{}", "not ({})"]).format(f"{first} {op} {other}"))
+            if random.random() < 0.2:
+                parts[-1] = f"({parts[-1]} or {second} in (1, 3))"
+        node = check(" and ".join(parts), NAMES)
+        holds = predicate([node], **layouts)
+        passes = any(holds((one,), ((two,), (three,)), (), 0, None) for one, two, three in product(values, repeat=3))
+        found = any(each.whole for each in never([node.node]))
+        told, right = told + found, right + (not passes)
+        assert not (found and passes), node.text
+    assert told > right * 0.9 > 10

@@ -1,9 +1,10 @@
 """Whether a condition can be true at all: bounds, lists and NULL, term by term (FO406, FO407).
 
-What is compared with a constant is a term: a name, or anything made of names (`lower(city)`). Per term the conditions
-that must hold together leave a set of values; where it is empty, nothing passes. Of an `or`, one branch must pass
-beside all that holds with it. The reasoning is one-sided: what it refuses is never true, what it lets pass may still
-never be.
+What is compared is a term: a name, or anything made of names (`lower(city)`). Per term the conditions that must hold
+together leave a set of values; where it is empty, nothing passes. Nor does it where terms that are compared with each
+other would have to be above themselves (`order`), or one of them leaves the other no value. Of an `or`, one branch must
+pass beside all that holds with it. The reasoning is one-sided: what it refuses is never true, what it lets pass may
+still never be.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from flowops.core.plan import SEGMENT
 from flowops.core.time import Zone, to_datetime
 from flowops.rules.expressions import UTC, Checked, expression
 from flowops.rules.nodes import Call, Const, Is, Logic, Node, Not, Ref, Strict, refs
+from flowops.rules.order import Order, Way
 from flowops.rules.shown import number_text
 
 Domains: TypeAlias = Mapping[str, Collection[Any]]
@@ -64,6 +66,20 @@ class _Facts:
             and (self.high is None or (le if self.high[1] else lt)(value, self.high[0]))
         )
 
+    def may_be(self, value: Any) -> bool:
+        """Whether nothing forbids the value."""
+        return self.fits(value) and (self.allowed is None or value in self.allowed)
+
+    def least(self) -> tuple[Any, bool] | None:
+        """The least that it may be, and whether it may be that."""
+        values = self.values()
+        return (min(values), True) if values else self.low
+
+    def most(self) -> tuple[Any, bool] | None:
+        """The most that it may be, and whether it may be that."""
+        values = self.values()
+        return (max(values), True) if values else self.high
+
     def values(self) -> list[Any] | None:
         """All that it may be, where that is a short list."""
         return None if self.allowed is None else [value for value in self.allowed if self.fits(value)]
@@ -82,11 +98,12 @@ class _Facts:
 
 @dataclass(slots=True)
 class _Case:
-    """Conditions that must hold together: facts by term, those on one name that must be tried, and the `or`s."""
+    """Conditions that must hold together: facts by term, terms in their order, those that must be tried, the `or`s."""
 
     domains: Domains
     show: Callable[[Node, Any], str]
     facts: dict[Node, _Facts] = field(default_factory=dict)
+    order: Order[Node] = field(default_factory=Order)
     trials: list[tuple[Ref, Node]] = field(default_factory=list)
     choices: list[tuple[tuple[Node, ...], bool]] = field(default_factory=list)  # and whether it was written as one
     wrong: str | None = None
@@ -94,7 +111,7 @@ class _Case:
 
     def copy(self) -> _Case:
         facts = {term: replace(known) for term, known in self.facts.items()}
-        return _Case(self.domains, self.show, facts, list(self.trials))
+        return _Case(self.domains, self.show, facts, self.order.copy(), list(self.trials))
 
     def of(self, term: Node) -> _Facts:
         """The facts of a term."""
@@ -135,7 +152,7 @@ class _Case:
 
     def _compared(self, node: Strict | Call, *, true: bool) -> None:
         self._known(node)
-        if not any(True for _ in refs(node)):
+        if not _named(node):
             if constant(node) is not true:
                 self.wrong = self.wrong or "it compares constants, and is always false"
             return
@@ -143,8 +160,8 @@ class _Case:
         if between or (isinstance(node, Strict) and node.template == _WITHIN):
             term, low, high = node.args
             if true:
-                self._bound(term, ">=", low)
-                self._bound(term, "<=", high)
+                self._ranked(term, ">=", low)
+                self._ranked(term, "<=", high)
             else:
                 self.choices.append(((_compare(term, "<", low), _compare(term, ">", high)), False))
             return
@@ -152,8 +169,7 @@ class _Case:
             op = _OPS[node.template]
             op = op if true else _OPPOSITE[op]
             first, second = node.args
-            bound = self._bound(first, op, second) or self._bound(second, _TURNED[op], first)
-            if bound and (isinstance(first, Ref) or isinstance(second, Ref)):
+            if self._ranked(first, op, second) and (isinstance(first, Ref) or isinstance(second, Ref)):
                 return
         if isinstance(node, Strict) and node.template == "{0} in {1}":
             term, listed = node.args
@@ -167,9 +183,17 @@ class _Case:
         if len(named) == 1:
             self.trials.append((named.pop(), node if true else Not(node)))
 
+    def _ranked(self, first: Node, op: str, second: Node) -> bool:
+        """Take in a comparison with a constant, or of two terms that have a value; whether it is one of the former."""
+        if self._bound(first, op, second) or self._bound(second, _TURNED[op], first):
+            return True
+        if all(isinstance(each, Ref) or (isinstance(each, Strict) and _named(each)) for each in (first, second)):
+            self.order.add(first, op, second)
+        return False
+
     def _bound(self, term: Node, op: str, bound: Node) -> bool:
         """Take in a comparison with a constant; whether it is one."""
-        if any(True for _ in refs(bound)) or isinstance(term, Const):
+        if _named(bound) or isinstance(term, Const):
             return False
         value, facts = constant(bound), self.of(term)
         if value is None:
@@ -225,12 +249,49 @@ class _Case:
                 return f"{self.show(term, None)} would have to be NULL, and to have a value"
             if not facts.null and facts.known and facts.empty(whole=term.type in ("time", "date")):
                 return self._why(term, facts)
+        why = self._disordered()
+        if why is not None:
+            return why
         for branches, written in self.choices:
             found = [self._branch(branch) for branch in branches]
             if all(found):
                 return found[0]
             self.dead += [each for each in found if each and written]
         return None
+
+    def _disordered(self) -> str | None:
+        """Why the comparisons of terms with each other cannot hold beside what is known of each, if so."""
+        ways = self.order.ways() if self.order.terms else {}
+        for term in self.order.terms:
+            if (term, term) in ways and ways[term, term].strict:
+                return f"it would have to be that {self._chain(term, ways[term, term])}"
+        for first, second in self.order.unequal:
+            if first == second or ((first, second) in ways and (second, first) in ways):
+                both = " and ".join(dict.fromkeys(self.show(term, None) for term in (first, second)))
+                return f"{both} would have to be the same, and not the same"
+            one, other = self.of(first).values(), self.of(second).values()
+            if one and one == other and len(one) == 1:
+                both = f"{self.show(first, None)} and {self.show(second, None)}"
+                return f"{both} would have to be {self.show(first, one[0])}, and not the same"
+        for (low, high), way in ways.items():
+            least, most = self.of(low).least(), self.of(high).most()
+            if (
+                least
+                and most
+                and (least[0] > most[0] or (least[0] == most[0] and (way.strict or not least[1] & most[1])))
+            ):
+                begin = f"{self.show(low, least[0])} {'<=' if least[1] else '<'}"
+                end = f"{'<=' if most[1] else '<'} {self.show(high, most[0])}"
+                return f"it would have to be that {begin} {self._chain(low, way)} {end}"
+            values = self.of(low).values()
+            if values and (high, low) in ways and not any(self.of(high).may_be(value) for value in values):
+                names, facts = (self.show(low, None), self.show(high, None)), (self.of(low), self.of(high))
+                what = f"{names[0]} would have to be {self._what(low, facts[0])}"
+                return f"{what}, and {names[1]}, which is the same, {self._what(high, facts[1])}"
+        return None
+
+    def _chain(self, term: Node, way: Way[Node]) -> str:
+        return " ".join([self.show(term, None), *(f"{sign} {self.show(each, None)}" for sign, each in way.steps)])
 
     def _branch(self, node: Node) -> str | None:
         case = self.copy()
@@ -267,6 +328,10 @@ class _Case:
         name = self.show(term, None)
         if isinstance(term, Ref) and term.name.startswith(SEGMENT):
             return f"the user would have to be in the segment {name}, and not to be"
+        return f"{name} would have to be {self._what(term, facts)}"
+
+    def _what(self, term: Node, facts: _Facts) -> str:
+        """What is known of a term, in words."""
         parts = []
         if facts.low is not None:
             parts.append(("at least " if facts.low[1] else "above ") + self.show(term, facts.low[0]))
@@ -276,7 +341,7 @@ class _Case:
             parts.append(_list(sorted(facts.allowed, key=repr), term, self.show))
         if facts.excluded:
             parts.append("not " + _list(sorted(facts.excluded, key=repr), term, self.show))
-        return f"{name} would have to be {', and '.join(parts)}"
+        return ", and ".join(parts)
 
 
 def never(parts: Sequence[Node], *, domains: Domains | None = None, zone: Zone = UTC) -> list[Never]:
@@ -298,6 +363,11 @@ def constant(node: Node) -> Any:
     if isinstance(node, Const):
         return node.value
     return expression(Checked("", node), event=(), steps={}, user=())((), (), (), 0, None)
+
+
+def _named(node: Node) -> bool:
+    """Whether it names anything."""
+    return any(True for _ in refs(node))
 
 
 def _compare(term: Node, op: str, bound: Node) -> Node:
