@@ -133,7 +133,7 @@ _REGISTER = (
         "One side of an `or`, or one block of an audience, is never true beside what must hold with it.",
     ),
     Code("FO408", "error", "unknown layer", "A layering is compared with what is none of its layers."),
-    Code("FO409", "error", "layer of nobody", "A layer before it asks nothing, and so takes everyone."),
+    Code("FO409", "error", "layer of nobody", "Those before it take everyone whom it asks for."),
     Code("FO411", "error", "content that cannot be rendered", "The text is not Liquid, or names what nothing defines."),
     Code(
         "FO412",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowops.core import plan as core
@@ -15,6 +15,7 @@ from flowops.rules.schema_layers import Layer, Layering
 from flowops.rules.schema_project import ProjectFile
 from flowops.rules.triggers import Heard
 from flowops.rules.triggers.counting import check_value
+from flowops.rules.triggers.sequence import Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +86,68 @@ def read_layerings(project: ProjectFile, document: Document) -> dict[str, Checke
 
 
 def _layers(document: Document, loc: Loc, file: Layering) -> None:
-    rest: str | None = None
+    before: dict[str, Layer] = {}
     for name, layer in file.layers.items():
         if layer.money is not None and file.money is None:
             what = "the layering does not say which property is added up"
             document.report("FO102", (*loc, name, "money"), what, hint="`money: amount` beside `event`")
-        if rest is not None:
-            what = f"nobody is left for `{name}`: `{rest}` before it takes everyone"
-            document.report_key("FO409", (*loc, name), what, hint=f"put `{rest}` last")
-        if layer.is_rest:
-            rest = rest or name
+        takers = _takers(file, before, layer)
+        if takers:
+            _nobody(document, (*loc, name), before, layer, takers)
+        before[name] = layer
+
+
+def _nobody(document: Document, loc: Loc, before: Mapping[str, Layer], layer: Layer, takers: list[str]) -> None:
+    name = loc[-1]
+    rest = next((each for each in takers if before[each].is_rest), None)
+    hint = f"put `{rest}` last" if rest else f"put `{name}` before `{takers[0]}`, or change what one of them asks"
+    if layer.is_rest:
+        hint = "leave it out"
+    them = " and ".join(f"`{each}`" for each in takers)
+    what = f"nobody is left for `{name}`: {them} before it take{'s' if len(takers) == 1 else ''} everyone"
+    document.report_key("FO409", loc, what if rest else f"{what} whom it asks for", hint=hint)
+
+
+def _takers(file: Layering, before: Mapping[str, Layer], layer: Layer) -> list[str]:
+    """The layers that are asked before and leave nobody for this one; none where it is not sure.
+
+    Where nothing tells how far back the history goes, frequency counts from where it
+    begins, and recency beyond, so that the one says nothing of the other.
+    """
+    wanted = _times(file, layer)
+    every = Times(0, None)
+    taking = {name: other.frequency or every for name, other in before.items() if _asks_no_more(file, other, layer)}
+    alone = next((name for name, times in taking.items() if not _left(wanted, [times])), None)
+    if alone is not None:
+        return [alone]
+    return [] if _left(wanted, list(taking.values())) else list(taking)
+
+
+def _times(file: Layering, layer: Layer) -> Times:
+    """How often, within the layering's `within`, the event came to who is in the layer."""
+    least, most = layer.frequency or Times(0, None)
+    lately = layer.recency is not None and file.within is not None and layer.recency <= file.within
+    return Times(max(least, 1 if lately or layer.money is not None else 0), most)
+
+
+def _left(wanted: Times, taken: Sequence[Times]) -> bool:
+    """Whether some number of times is wanted that is in none of those taken."""
+    at = wanted.least
+    for least, most in sorted(taken, key=lambda times: times.least):
+        if least <= at and most is None:
+            return False
+        if least <= at and most is not None:
+            at = max(at, most + 1)
+    return wanted.most is None or at <= wanted.most
+
+
+def _asks_no_more(file: Layering, other: Layer, layer: Layer) -> bool:
+    """Whether who is in the layer has what the other asks besides its frequency."""
+    within = file.within
+    counted = layer.money is not None or (layer.frequency is not None and layer.frequency.least > 0)
+    spans = [span for span in (layer.recency, within if counted else None) if span is not None]
+    lately = other.recency is None or any(span <= other.recency for span in spans)
+    return lately and (other.money is None or (layer.money is not None and other.money <= layer.money))
 
 
 def misspelt(checked: Checked, layerings: Mapping[str, CheckedLayering]) -> Iterator[tuple[str, str]]:
