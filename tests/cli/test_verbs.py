@@ -233,3 +233,24 @@ def test_lint_of_what_is_no_rule_file_says_what_is(tmp_path: Path) -> None:
     )
     assert "one.yaml is not in the project" in refused(2, "lint", one, other / "rules" / "one.yaml")
     assert "is a file\n  try: the folder in which flowops.yaml is" in refused(2, "lint", "--project", one)
+
+
+def test_what_is_counted_has_an_s_unless_it_is_one(tmp_path: Path) -> None:
+    """One of each: a record, a message, one that is late, one that cannot be read, a day, a user."""
+    push = "plan: simple\ntrigger: {event: product_view}\nsend: {channel: push, content: {title: T}}\n"
+    push += "goals: [{goal: bought, event: order, within: 1h}]\n"
+    folder = write_project(tmp_path / "shop", {"simple.yaml": push})
+    line = '{{"event_id": "{0}", "user_id": "u1", "event": "{1}", "ts": 16504{2}00000, "sku": "A"}}\n'
+    log = folder / "data" / "web-0.jsonl"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("".join([line.format("e1", "product_view", 51), line.format("e2", "order", 50), "no JSON\n"]))
+    assert "1 plan fine" in flowops("lint", "--project", folder).stdout
+    told = flowops("replay", "--project", folder).stdout
+    assert "1 trigger, 1 message dispatched, 0 lost, 0 pending; 1 late record, 1 dead letter." in told
+    told = flowops("backtest", "--project", folder).stdout
+    assert "on 1 day" in told
+    assert "of 1 user and task" in told
+    assert "3 records, 1 late, 1 dead letter" in told
+    said = flowops("explain", "--user", "u1", "--plan", "simple", "--project", folder).stdout
+    assert "2 records" in said
+    assert "the outcomes have 1 decision" in said

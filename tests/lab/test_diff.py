@@ -236,7 +236,7 @@ def test_it_is_told_as_text_and_as_data(shop: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     said = done.stdout
     assert "triggered 5 4 -1 lost: frequency_cap 1 0 -1 dispatched 4 4 goal ordered" in " ".join(said.split())
-    assert "1 users gained, 1 lost; 2 messages the same" in said
+    assert "1 user gained, 1 lost; 2 messages the same" in said
     assert (
         "    bob (b1)\n"
         "      before  no trigger: does not fit `product_view where price >= 50`: price is 40\n"

@@ -11,6 +11,7 @@ import typer
 
 from flowops.cli.options import AsJson, Inputs, Project, Until, Verbose
 from flowops.errors import ConfigError
+from flowops.settings.counted import counted
 
 if TYPE_CHECKING:
     from flowops.lab.backtest import Backtest, Goal, Result
@@ -86,13 +87,15 @@ def _print(told: Backtest, *, verbose: bool) -> None:
         for name, figure, more in rows:
             console.print(escape(f"{name:<{names}}  {figure:>{figures}}  {more}".rstrip()), soft_wrap=True)
         console.print()
-    notes = f"{told.records:,} records"
-    notes += "".join(
-        f", {count:,} {what}" for count, what in ((told.late, "late"), (told.bad, "dead letters")) if count
-    )
-    console.print(notes)
+    console.print(read_of(told))
     if told.not_read:
         console.print(f"not read, being no files: {', '.join(told.not_read)}; a log of them is given by --input")
+
+
+def read_of(told: Backtest) -> str:
+    """How many records were read, and how many of them were late or could not be."""
+    late = f", {told.late:,} late" if told.late else ""
+    return counted(told.records, "record") + late + (f", {counted(told.bad, 'dead letter')}" if told.bad else "")
 
 
 def _rows(result: Result, currency: str | None, *, verbose: bool) -> list[tuple[str, str, str]]:
@@ -124,9 +127,7 @@ def _dispatched(result: Result, *, verbose: bool) -> list[tuple[str, str, str]]:
         channels[channel] = channels.get(channel, 0) + count
     more = ", ".join(f"{channel} {count:,}" for channel, count in sorted(channels.items()))
     if numbers:
-        more += f"; on {len(numbers):,} day{'' if len(numbers) == 1 else 's'}" + (
-            "" if listed else ", which -v lists and --html draws"
-        )
+        more += f"; on {counted(len(numbers), 'day')}" + ("" if listed else ", which -v lists and --html draws")
     rows = [("dispatched", f"{result.dispatched:,}", more)]
     rows += [(f"  step {step} {channel}", f"{count:,}", "") for step, channel, count in result.steps]
     if listed:
@@ -142,7 +143,7 @@ def _goal(goal: Goal, result: Result, currency: str | None) -> list[tuple[str, s
         return [(name, "-", f"by the receipt {goal.receipt}, which no log tells of messages that nobody sent")]
     own = "nobody was reached"
     if goal.rate is not None:
-        own = f"{_rate(goal.rate)} of {result.sent_to:,} users and tasks"
+        own = f"{_rate(goal.rate)} of {counted(result.sent_to, 'user and task', 'users and tasks')}"
     if goal.target is not None:
         own += f", target {100 * goal.target:g}%"
     rows = [(name, f"{goal.attained:,}", own)]

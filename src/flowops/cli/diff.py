@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowops.cli.options import AsJson, Inputs, Project, Until, Verbose
+from flowops.settings.counted import counted
 
 if TYPE_CHECKING:
     from flowops.core.records import Micros
@@ -126,6 +127,8 @@ def _data(told: Diff, time: Show) -> dict[str, Any]:
 
 
 def _lines(told: Diff, time: Show) -> Iterator[str]:
+    from flowops.cli.backtest import read_of
+
     for each in told.plans:
         was, now = each.before, each.after
         if was is None or now is None:
@@ -142,7 +145,7 @@ def _lines(told: Diff, time: Show) -> Iterator[str]:
             yield from _figures(was, now)
         yield from _messages(each, time)
         yield ""
-    yield f"{told.after.records:,} records"
+    yield read_of(told.after)
     if told.after.not_read:
         yield f"not read, being no files: {', '.join(told.after.not_read)}; a log of them is given by --input"
 
@@ -191,9 +194,10 @@ def _rate(goal: Goal | None, name: str) -> float | None:
 
 
 def _messages(each: PlanDiff, time: Show) -> Iterator[str]:
-    yield f"  {each.users_gained:,} users gained, {each.users_lost:,} lost; {each.same:,} messages the same"
+    gained, same = counted(each.users_gained, "user"), counted(each.same, "message")
+    yield f"  {gained} gained, {each.users_lost:,} lost; {same} the same"
     for kind, change in each.changes.items():
-        yield f"  {_TITLES[kind]}: {change.messages:,}, of {change.users:,} users"
+        yield f"  {_TITLES[kind]}: {change.messages:,}, of {counted(change.users, 'user')}"
         for example in change.examples:
             key = "" if example.occasion.key is None else f", key {example.occasion.key}"
             yield f"    {example.occasion.user}{key} ({', '.join(example.occasion.evidence)})"

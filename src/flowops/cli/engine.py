@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from flowops.cli.plans import moment_of
 from flowops.core.time import Zone, isoformat
 from flowops.rules.load import find_project
+from flowops.settings.counted import counted
 from flowops.streaming.engine import Ended, execute
 from flowops.streaming.failures import own_streams
 from flowops.streaming.job import Job, load_job
@@ -75,7 +76,9 @@ def _with_bar(console: Console, job: Job, settings: Settings, *, fresh: bool) ->
 
 def _line(progress: Progress, zone: Zone) -> str:
     reached = "..." if progress.event_time is None else zone.minute(progress.event_time)
-    return f"{progress.read:,} records, {progress.rate:,.0f}/s, at {reached}, {progress.dispatched:,} dispatched"
+    return (
+        f"{counted(progress.read, 'record')}, {progress.rate:,.0f}/s, at {reached}, {progress.dispatched:,} dispatched"
+    )
 
 
 def _summary(job: Job, ended: Ended) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _print(job: Job, ended: Ended, mode: str) -> None:
         resumed = " (went on where it was)" if ended.resumed else ""
         until = "" if progress.event_time is None else f", up to {job.project.zone.minute(progress.event_time)}"
         console.print(
-            f"{'Stopped' if ended.status == 'stopped' else 'Done'}{resumed}: read {progress.read:,} records in"
+            f"{'Stopped' if ended.status == 'stopped' else 'Done'}{resumed}: read {counted(progress.read, 'record')} in"
             f" {progress.seconds:.1f} s ({progress.rate:,.0f}/s){until}."
         )
     found = _sums(job)
@@ -112,8 +115,9 @@ def _print(job: Job, ended: Ended, mode: str) -> None:
         console.print("No outcomes are published yet.")
     else:
         console.print(
-            f"{found.triggers:,} triggers, {found.dispatches:,} messages dispatched, {found.losses:,} lost,"
-            f" {found.pending:,} pending; {found.late:,} late records, {found.dead_letters:,} dead letters."
+            f"{counted(found.triggers, 'trigger')}, {counted(found.dispatches, 'message')} dispatched,"
+            f" {found.losses:,} lost, {found.pending:,} pending; {counted(found.late, 'late record')},"
+            f" {counted(found.dead_letters, 'dead letter')}."
         )
         console.print(f"Outcomes: {job.config.warehouse / 'outcomes.duckdb'}")
     if ended.status == "stopped":

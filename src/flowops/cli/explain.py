@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowops.cli.options import AsJson, Inputs, Project, Until, Verbose
+from flowops.settings.counted import counted
 
 if TYPE_CHECKING:
     from flowops.lab.explain import Explanation
@@ -94,8 +95,7 @@ def _data(told: Explanation, happened: History | None, joined: Joined | None) ->
 
 def _lines(told: Explanation, happened: History | None, joined: Joined | None) -> Iterator[str]:
     time = told.teller.readers[told.plan.index].time
-    records = f"{told.records} record{'' if told.records == 1 else 's'}"
-    yield f"{told.plan.id} {told.plan.version}, user {told.user}: {records}"
+    yield f"{told.plan.id} {told.plan.version}, user {told.user}: {counted(told.records, 'record')}"
     if told.not_read:
         yield f"not read, being no files: {', '.join(told.not_read)}; what was in them, and why it led to what it did,"
         yield f"is told of a log: --input {told.not_read[0]}=FILE"
@@ -119,7 +119,7 @@ def _lines(told: Explanation, happened: History | None, joined: Joined | None) -
 def _summary(told: Explanation, joined: Joined) -> Iterator[str]:
     """What the outcomes have, and how far the inputs lead to the same."""
     counts = ((joined.decisions, "decision"), (joined.receipts, "receipt"), (joined.goals, "goal event"))
-    parts = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    parts = [counted(count, noun) for count, noun in counts if count]
     said = ", ".join(parts) or "nothing of this user and plan"
     marks = ((joined.only_there, "only there"), (joined.only_here, "only led to by the inputs"))
     apart = ", ".join(f"{count} {where}" for count, where in marks if count)

@@ -6,6 +6,7 @@ import re
 import socket
 
 from flowops.errors import ConfigError
+from flowops.settings.counted import counted
 from flowops.streaming.settings import split_address
 
 
@@ -22,7 +23,9 @@ def cluster_of(hosts: str | None, process: int | None, processes: int, *, fresh:
     if len(set(addresses)) < len(addresses):
         raise ConfigError(f"--hosts names a host twice: {hosts}")
     if processes not in (1, len(addresses)):
-        raise ConfigError(f"--hosts names {len(addresses)} hosts with one process each, got --processes {processes}")
+        raise ConfigError(
+            f"--hosts names {counted(len(addresses), 'host')} with one process each, got --processes {processes}"
+        )
     if fresh:
         raise ConfigError(
             "--fresh removes what all hosts work on: stop them, and give it to one `flowops run` without --hosts"

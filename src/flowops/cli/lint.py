@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flowops.cli.options import AsJson, Project, Verbose
+from flowops.settings.counted import counted
 
 if TYPE_CHECKING:
     from flowops.rules.check_test import Tests
@@ -103,12 +104,12 @@ def _print_some(findings: list[Finding], files: list[Path], elsewhere: int) -> N
     if findings:
         errors = sum(finding.severity == "error" for finding in findings)
         sys.stdout.write(
-            f"{render(findings)}\n{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}\n"
+            f"{render(findings)}\n{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}\n"
         )
     else:
         sys.stdout.write(f"{', '.join(map(str, files))}: fine\n")
     if elsewhere:
-        sys.stdout.write(f"{_count(elsewhere, 'finding')} in other files of the project: `flowops lint` shows all\n")
+        sys.stdout.write(f"{counted(elsewhere, 'finding')} in other files of the project: `flowops lint` shows all\n")
 
 
 def _print(loaded: Loaded, tests: Tests, findings: list[Finding], *, verbose: bool) -> None:
@@ -118,14 +119,14 @@ def _print(loaded: Loaded, tests: Tests, findings: list[Finding], *, verbose: bo
         sys.stdout.write(render(findings) + "\n")
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = len(findings) - errors
-    counted = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    total = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
     if loaded.project is None:
-        sys.stdout.write(f"{counted}\n")
+        sys.stdout.write(f"{total}\n")
     else:
         plans = ", ".join(plan.id for plan in loaded.project.plans) if verbose else ""
-        files = f" and {_count(len(tests.checked), 'test')}" if tests.checked else ""
-        fine = f"{_count(len(loaded.project.plans), 'plan')}{files} fine" + (f" ({plans})" if plans else "")
-        sys.stdout.write(f"{fine}; {counted}\n" if findings else f"{fine}\n")
+        files = f" and {counted(len(tests.checked), 'test')}" if tests.checked else ""
+        fine = f"{counted(len(loaded.project.plans), 'plan')}{files} fine" + (f" ({plans})" if plans else "")
+        sys.stdout.write(f"{fine}; {total}\n" if findings else f"{fine}\n")
 
 
 def _below(folder: Path) -> str:
@@ -135,7 +136,3 @@ def _below(folder: Path) -> str:
     except ValueError:
         return ""
     return "" if way == "." else f"{way}/"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

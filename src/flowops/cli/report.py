@@ -10,6 +10,7 @@ import typer
 from flowops.cli.options import AsJson, Project, Verbose
 from flowops.cli.sql import warehouse_of
 from flowops.errors import ConfigError, RunError
+from flowops.settings.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -41,9 +42,10 @@ def command(
             known = ", ".join(row.plan for row in reports.totals(connection)) or "none"
             raise ConfigError(f"no outcomes of a plan {plan!r}; there are: {known}")
         if wrong := reports.check_adds_up(connection):
+            tasks = counted(len(wrong), "task")
             raise RunError(
-                f"the attempts of {len(wrong)} tasks do not add up, first: {wrong[0]}; these outcomes are not to be "
-                "trusted: the view `balance` shows where, and `flowops replay --fresh` makes them anew"
+                f"the attempts of {tasks} do not add up, first: {wrong[0]}; these outcomes are not "
+                "to be trusted: the view `balance` shows where, and `flowops replay --fresh` makes them anew"
             )
         attainment = reports.attainment(connection, plan)
         layers = reports.by_layer(connection, plan)

@@ -12,6 +12,7 @@ import typer
 
 from flowops.cli.options import AsJson, Project, Verbose
 from flowops.errors import ConfigError
+from flowops.settings.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,8 +118,7 @@ def _table(answer: Answer) -> None:
         console.print(table)
     total = len(rows) + rest
     console.print(
-        f"{total:,} row{'' if total == 1 else 's'}"
-        + (f", the first {SHOWN} shown; --format csv writes all" if rest else ""),
+        counted(total, "row") + (f", the first {SHOWN} shown; --format csv writes all" if rest else ""),
         style="dim",
         highlight=False,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowops.cli.options import AsJson, Project, Verbose
+from flowops.settings.counted import counted
 
 if TYPE_CHECKING:
     from flowops.lab.verdicts import Report
@@ -139,20 +140,20 @@ def _print(report: Report, findings: list[Finding], *, coverage: bool, verbose: 
         lines.append(f"{each.case.place}: {'passed' if each.passed else 'FAILED'}: {each.case.name}")
         lines += [f"  {line}" for line in words(each)]
     passed = len(report.verdicts) - len(report.failed)
-    counted = f"{passed} passed" + (f", {len(report.failed)} failed" if report.failed else "")
+    summary = f"{passed} passed" + (f", {len(report.failed)} failed" if report.failed else "")
     if not report.verdicts and not findings:
-        counted = "there are no tests: a test is a file rules/NAME.test.yaml"
+        summary = "there are no tests: a test is a file rules/NAME.test.yaml"
     broken = len({each.path for each in findings if each.severity == "error"})
     if broken:
-        counted += f", {broken} file{'s' if broken > 1 else ''} with errors {'were' if broken > 1 else 'was'} not run"
+        summary += f", {counted(broken, 'file')} with errors {'was' if broken == 1 else 'were'} not run"
     uncovered = list(lines_of(report.coverages))
     if coverage:
         lines += uncovered or ["every step, loss, message and goal is reached"]
     elif uncovered and report.verdicts:
         missing = sum(len(each.missing) for each in report.coverages)
         every = sum(len(each.all) for each in report.coverages)
-        counted += (
+        summary += (
             f"; {every - missing} of {every} steps, losses, messages and goals reached (--coverage lists the rest)"
         )
-    lines.append(counted)
+    lines.append(summary)
     sys.stdout.write("\n".join(lines) + "\n")

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from xml.etree.ElementTree import Element
 
 from flowops.core.time import isodate
+from flowops.settings.counted import counted
 
 Child: TypeAlias = "Element | str | None"
 
@@ -107,7 +108,7 @@ def days(counts: Sequence[tuple[int, str, int]], series: Sequence[str], about: s
         for number, name in enumerate(series):
             count = sums.get((place, number), 0)
             if count:
-                when = isodate(first + place * step) + ("" if step == 1 else f" and {step - 1} days more")
+                when = isodate(first + place * step) + ("" if step == 1 else f" and {counted(step - 1, 'day')} more")
                 drawn.append(
                     el(
                         "rect",

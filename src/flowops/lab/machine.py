@@ -63,9 +63,11 @@ class Machine(Generic[S]):
             source = self.sources[partition].index
             began[source] = min(intake.first, began.get(source, intake.first))
         watermark, highest = intake.watermark, max(intake.highest, self._until)
+        dead = [] if chunk is None else chunk.dead  # of no user, so they go with the first shard
         for number, shard in self.at_work.items():
             records = into[number] if self.keep is None else list(filter(self.keep, into[number]))
-            shard.receive(Batch(number, partition, watermark, highest, records, late[number], [], began))
+            shard.receive(Batch(number, partition, watermark, highest, records, late[number], dead, began))
+            dead = []
 
     def until(self, instant: Micros) -> None:
         """Time goes on until then once all partitions have ended; say it before they end."""

@@ -11,6 +11,7 @@ from flowops.lab.backtest import Backtest, Goal, Result
 from flowops.lab.figures import SERIES, Bar, Child, Dot, days, days_in_a_bar, el, funnel, shares
 from flowops.lab.rates import Rate
 from flowops.rules.preview import shower
+from flowops.settings.counted import counted
 
 HOW_TO_MEASURE = "experiment: {name: NAME, holdout: 10%}"
 """What a plan says to have a natural rate."""
@@ -60,11 +61,11 @@ def page(told: Backtest, project: str, zone: Zone) -> str:
 
 
 def _head(told: Backtest, zone: Zone) -> Iterator[Element]:
-    text = f"{told.records:,} records"
+    text = counted(told.records, "record")
     if told.begins is not None and told.ends is not None:
         text += f", {_moment(zone, told.begins)} to {_moment(zone, told.ends)}, {zone.name}"
-    more = ((told.late, "late"), (told.bad, "dead letters"))
-    text += "".join(f", {count:,} {what}" for count, what in more if count)
+    text += f", {told.late:,} late" if told.late else ""
+    text += f", {counted(told.bad, 'dead letter')}" if told.bad else ""
     yield el("p", text)
 
 

@@ -13,6 +13,7 @@ from flowops.core import plan as core
 from flowops.core.admission import quiets_of
 from flowops.core.plan import SEGMENT, Listener, Plan, Project, Said
 from flowops.core.records import BEFORE_ALL, ENDED, Micros
+from flowops.settings.counted import counted
 from flowops.settings.fields import WEEKDAYS, show_duration
 
 _ENTITIES = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "\n": " "}
@@ -217,7 +218,7 @@ def _count(chart: Chart, trigger: core.CountTrigger) -> str:
     table = next((table for table in chart.project.events if table.name == said.what), None)
     value = table.properties[count.value] if table and count.value is not None else ""
     what = {
-        "times": f"{counter.least} times",
+        "times": counted(int(counter.least), "time"),
         "distinct": f"{counter.least} different {value}",
         "sum": f"the sum of {value} reaches {counter.least}",
     }[counter.kind]

@@ -95,7 +95,7 @@ class Did(Model):
         elif self.distinct is not None:
             parts.append(f"with {count} different {self.distinct}")
         elif self.times is not None:
-            parts.append(f"{count} times")
+            parts.append(f"{count} time{'' if count == '1' else 's'}")
         if self.within is not None:
             parts.append(f"within {show_duration(self.within)}")
         if self.between is not None:

@@ -20,6 +20,7 @@ from flowops.rules import functions as run
 from flowops.rules.expressions import ExpressionError, FollowsError, Scope, slot_of
 from flowops.rules.nodes import NUMBER, TEXT, Call, Case, Const, Is, Logic, Node, Not, Ref, Strict, Type, wild
 from flowops.rules.syntax import start, tree_of
+from flowops.settings.counted import counted
 from flowops.settings.guess import did_you_mean, nearest, one_of
 
 MAX_DEPTH = 40
@@ -221,7 +222,7 @@ class Reader:
             raise ExpressionError("filter-name", f"`{ref.step}` is taken once", at, hint)
         most = self.scope.times[ref.step]
         if most is not None and nth > most:
-            raise ExpressionError("filter-name", f"`{ref.step}` is taken {most} times at most", at)
+            raise ExpressionError("filter-name", f"`{ref.step}` is taken {counted(most, 'time')} at most", at)
         return Ref("step", ref.name, ref.type, slot_of(ref.step, nth))
 
     def _hint(self, name: str, at: int) -> str | None:
@@ -460,8 +461,10 @@ class Reader:
             raise ExpressionError("filter-function", f"unknown function `{name}`", at, hint)
         least, most, build = calls.FUNCTIONS[name]
         if not least <= len(args) <= most:
-            wanted = str(least) if least == most else f"{least} to {most}" if most < calls.MANY else f"at least {least}"
-            raise ExpressionError("filter-function", f"`{name}` takes {wanted} arguments, not {len(args)}", at)
+            wanted = counted(least, "argument")
+            if least < most:
+                wanted = f"{least} to {most} arguments" if most < calls.MANY else f"at least {wanted}"
+            raise ExpressionError("filter-function", f"`{name}` takes {wanted}, not {len(args)}", at)
         return build(self, name, args, at)
 
     _READERS: ClassVar[dict[type[exp.Expr], Callable[[Any, exp.Expr, int], Node]]] = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from flowops.core.plan import Source
 from flowops.core.records import Chunk, DeadLetter
 from flowops.errors import InputError
+from flowops.settings.counted import counted
 from flowops.sources.decode import decoder
 from flowops.sources.files import Compression
 from flowops.sources.layout import find_column
@@ -173,7 +174,7 @@ class CsvFile:
         for number, record in enumerate(records):
             if len(record) != self._width and number not in faults:
                 is_cut = unfinished and number == len(records) - 1
-                detail = f"expected {self._width} fields, as in the header, got {len(record)}"
+                detail = f"expected {counted(self._width, 'field')}, as in the header, got {len(record)}"
                 faults[number] = UnfitError("truncated" if is_cut else "field_count", detail)
         if b"\0" in data or not _is_utf8(data):
             used = [column for column in self._columns if column is not None]
