@@ -431,7 +431,7 @@ class SendChecker:
         if len(known) < len(channels) or any(channel.confirms for channel in known):
             return None
         return (
-            f"no receipt comes back from {' or '.join(f'`{each}`' for each in sorted(channels))}: this never holds",
+            f"no receipt comes back from {' or '.join(f'`{each}`' for each in sorted(channels))}: `{name}` never holds",
             ("`receipts: {undelivered_after: 1h}` on the channel, or another condition"),
         )
 

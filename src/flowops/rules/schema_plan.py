@@ -75,7 +75,7 @@ class Audience(Model):
         Dids | None, says("What the user did not do: an event, or a list.", {"event": "complaint", "within": "90d"})
     ] = None
     any: Annotated[
-        list[Audience] | None,
+        Annotated[list[Audience], Field(min_length=1)] | None,
         says(
             "Blocks of which one is enough, instead of the other keys.",
             [{"segments": ["vip"]}, {"where": "user.tier = 'gold'"}],
