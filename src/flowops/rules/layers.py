@@ -100,9 +100,9 @@ def _layers(document: Document, loc: Loc, file: Layering) -> None:
 def _nobody(document: Document, loc: Loc, before: Mapping[str, Layer], layer: Layer, takers: list[str]) -> None:
     name = loc[-1]
     rest = next((each for each in takers if before[each].is_rest), None)
+    if layer.is_rest and rest is None:
+        return  # whoever should be left after all
     hint = f"put `{rest}` last" if rest else f"put `{name}` before `{takers[0]}`, or change what one of them asks"
-    if layer.is_rest:
-        hint = "leave it out"
     them = " and ".join(f"`{each}`" for each in takers)
     what = f"nobody is left for `{name}`: {them} before it take{'s' if len(takers) == 1 else ''} everyone"
     document.report_key("FO409", loc, what if rest else f"{what} whom it asks for", hint=hint)
