@@ -220,3 +220,40 @@ def test_what_an_event_could_have_ended_is_told_of_all_that_is_under_way(days: P
     assert "what began 2022-04-10 21:30, key A is ended by this" in journey
     assert "does not end what began 2022-04-13 21:10: its key is D, not C" in journey
     assert "nothing is under way" not in journey
+
+
+def test_what_is_told_again_long_after_counts_once(tmp_path: Path) -> None:
+    """S4: nothing of it is remembered, and it is decided anew; figures are those of the reports on the same log."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "flowops.yaml").write_text(DAYS)
+    plans = {
+        "plain": "",
+        "capped": "caps: [{at_most: 1, per: 30d}]\n",
+        "held": "quiet: {from: 22:00, to: 08:00, then: hold}\n",
+        "split": "experiment: {holdout: 50%}\n",
+    }
+    for plan, more in plans.items():
+        (tmp_path / "rules" / f"{plan}.yaml").write_text(
+            f"plan: {plan}\ntrigger: {{event: look}}\n{more}send: {{channel: app, content: {{body: a}}}}\n"
+            "goals: [{goal: bought, event: buy, within: 1h}]\n"
+        )
+    (tmp_path / "rules" / "journey.yaml").write_text(JOURNEY)
+    looks = [("10T21:30", "A"), ("10T23:00", "B"), ("13T21:30", "A"), ("14T12:00", "B"), ("16T23:00", "A")]
+    rows = [
+        {"user_id": user, "event": "look", "ts": f"2022-04-{when}:00+08:00", "sku": sku, "event_id": f"{sku}-{user}"}
+        for when, sku in looks
+        for user in ("u1", "u2", "u3", "u4")
+    ]
+    (tmp_path / "web.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    replay(tmp_path)
+    report = json.loads(flowops("report", "--json", "--project", tmp_path).stdout)
+    totals = {each["plan"]: each for each in report["totals"]}
+    results = backtest(tmp_path)["results"]
+    assert {result["plan"] for result in results} == {*plans, "journey"}
+    for result in results:
+        told = totals[result["plan"]]
+        assert result["triggered"] == told["triggers"] == 8
+        assert (result["attempts"], result["dispatched"]) == (told["attempts"], told["delivered"])
+        assert result["dispatched"] == sum(day["dispatched"] for day in result["days"])
+        lost = {row["stage"]: row["attempts"] for row in report["losses"] if row["plan"] == result["plan"]}
+        assert result["losses"] == lost

@@ -292,6 +292,16 @@ def test_an_event_that_comes_again_long_after_is_one_attempt(tmp_path, first, ag
     ]
 
 
+@pytest.mark.parametrize("then", ["delivered", "frequency_cap"])
+def test_what_was_sent_stands_also_where_its_repeat_is_held_first(tmp_path, then):
+    held = {"attempt": 0, "stage": "held", "decided_at": NOON + 600 * MINUTE}
+    again = {"attempt": 1, "stage": then, "decided_at": NOON + 900 * MINUTE}
+    first = decision()
+    land(tmp_path, decisions=[first, decision(**held), decision(**again)])
+    assert ask(tmp_path, "select stage, epoch_us(decided_at) from facts.standing") == [("delivered", first.decided_at)]
+    assert ask(tmp_path, "select attempts, lost, delivered, pending, adds_up from balance") == [(1, 0, 1, 0, True)]
+
+
 def test_channels_of_one_step_are_attempts_of_their_own(tmp_path):
     """S22: of two channels one may be delivered while the other is lost."""
     land(tmp_path, decisions=[decision(), decision(channel="sms", stage="no_consent")])

@@ -6,8 +6,9 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
-from flowops.core.admission import TREATMENT
+from flowops.core.admission import HELD, TREATMENT
 from flowops.core.effects import ASSIGNED, LOSSES, Decision, Effects, GoalEvent, task_id
 from flowops.core.plan import Goal as Aim
 from flowops.core.plan import Plan, Project, Step
@@ -76,13 +77,17 @@ class Backtest:
     not_read: list[str]
 
 
+_Way: TypeAlias = tuple[str | None, str | None]
+"""(step, channel) of an attempt."""
+
+_Stands: TypeAlias = tuple[int, str]
+"""(decisions before, stage) of an attempt."""
+
+
 @dataclass(slots=True)
 class _Tally:
-    triggered: Counter[str] = field(default_factory=Counter)
-    journeys: dict[str, set[str]] = field(default_factory=dict)  # of plans with several steps: the triggers
-    steps: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    stages: Counter[tuple[str, str]] = field(default_factory=Counter)
-    zones: dict[str, Zone] = field(default_factory=dict)  # by plan
+    zones: dict[str, Zone]  # by plan
+    attempts: dict[str, dict[_Way, dict[str, _Stands]]]  # by plan and way, of each trigger: as it stands
     days: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     sent: set[tuple[str, str, str]] = field(default_factory=set)
     held_out: set[tuple[str, str, str]] = field(default_factory=set)
@@ -98,16 +103,11 @@ class _Tally:
         """Count what came out."""
         for effects in all_effects:
             for decision in effects.decisions:
+                if not self._stands(decision):
+                    continue
                 plan, stage = decision.plan, decision.stage
-                if plan in self.journeys:
-                    self.journeys[plan].add(decision.trigger_id)
-                elif not decision.attempt:
-                    self.triggered[plan] += 1
-                self.stages[plan, stage] += 1
                 if stage == DELIVERED:
                     self.days[plan, self.zones[plan].day(decision.decided_at), decision.channel or ""] += 1
-                    if plan in self.journeys:
-                        self.steps[plan, decision.step or "", decision.channel or ""] += 1
                     self.sent.add((plan, _task(decision), decision.user_id))
                     self.cost[plan] = self.cost.get(plan, 0.0) + (decision.cost or 0.0)
                 elif stage == "holdout":
@@ -123,6 +123,25 @@ class _Tally:
             self.compared.update((goal.plan, goal.goal, _task(goal), goal.user_id) for goal in effects.compared)
             self.late += len(effects.late)
             self.bad += len(effects.dead)
+
+    def _stands(self, decision: Decision) -> bool:
+        """Whether the attempt now stands as this decision says, as the warehouse has it (`facts.decided`).
+
+        What was held is decided anew. An event that comes again when nothing of it is remembered any more is, too
+        (S4): of one attempt the first that sent something stands, else the first of the last decision.
+        """
+        ways, trigger, attempt = self.attempts[decision.plan], decision.trigger_id, decision.attempt
+        own = ways.setdefault((decision.step, decision.channel), {})
+        known = own.get(trigger)
+        if known is not None and (known[1] == DELIVERED or (attempt <= known[0] and decision.stage != DELIVERED)):
+            return False
+        own[trigger] = attempt, decision.stage
+        if attempt and decision.channel is None:  # what was held is lost before a channel was considered
+            for (step, channel), those in ways.items():
+                held = those.get(trigger) if channel is not None and decision.step in (None, step) else None
+                if held is not None and held[0] < attempt and held[1] == HELD:
+                    del those[trigger]
+        return True
 
 
 def backtest(
@@ -145,8 +164,8 @@ def backtest(
     if until is not None:
         machine.until(until)
     tally = _Tally(
-        journeys={plan.id: set() for plan in project.plans if plan.journey is not None},
         zones={plan.id: plan.zone for plan in project.plans},
+        attempts={plan.id: {} for plan in project.plans},
     )
 
     def count(effects: Iterable[Effects]) -> None:
@@ -198,18 +217,21 @@ def assuming_delivery(project: Project) -> Project:
 
 
 def _result(plan: Plan, tally: _Tally, pending: dict[str, int]) -> Result:
-    dispatched = tally.stages[plan.id, DELIVERED]
-    losses = {loss: tally.stages[plan.id, loss] for loss in LOSSES if tally.stages[plan.id, loss]}
+    ways = tally.attempts[plan.id]
+    stages = {way: Counter(stage for _, stage in those.values()) for way, those in ways.items()}
+    total = sum(stages.values(), Counter[str]())
+    losses = {loss: total[loss] for loss in LOSSES if total[loss]}
     sent_to = sum(each[0] == plan.id for each in tally.sent)
     held_out = sum(each[0] == plan.id for each in tally.held_out)
     steps = [(step.name, step.channel.name) for step in plan.messages] if plan.journey is not None else []
+    sent = {way: stages[way][DELIVERED] if way in stages else 0 for way in steps}
     costs = any(step.channel.cost is not None for step in plan.messages)
     return Result(
         plan=plan.id,
         version=plan.version,
-        triggered=len(tally.journeys[plan.id]) if plan.journey is not None else tally.triggered[plan.id],
-        attempts=dispatched + sum(losses.values()) + pending.get("held", 0),
-        dispatched=dispatched,
+        triggered=len(set[str]().union(*ways.values())),
+        attempts=total[DELIVERED] + sum(losses.values()) + total[HELD],
+        dispatched=total[DELIVERED],
         losses=losses,
         days=sorted((day, channel, count) for (of, day, channel), count in tally.days.items() if of == plan.id),
         cost=round(tally.cost.get(plan.id, 0.0), 4) if costs else None,
@@ -217,7 +239,7 @@ def _result(plan: Plan, tally: _Tally, pending: dict[str, int]) -> Result:
         held_out=held_out,
         goals=[_goal(plan.id, goal, tally, sent_to, held_out) for goal in plan.goals],
         pending=pending,
-        steps=[(step, channel, tally.steps[plan.id, step, channel]) for step, channel in steps],
+        steps=[(*way, sent[way]) for way in steps],
         holdout=plan.experiment is not None and plan.experiment.holdout > 0,
     )
 

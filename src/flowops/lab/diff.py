@@ -113,6 +113,8 @@ class _Ledger:
                 occasion = Occasion(decision.user_id, decision.key, began)
                 fates = self.plans.setdefault(decision.plan, {}).setdefault(occasion, {})
                 own = decision.step or "", decision.channel or ""
+                if own in fates and fates[own].stage == DELIVERED:  # told again, and forgotten: what was sent stands
+                    continue
                 if decision.stage == DELIVERED:
                     fates.pop(_LAST, None)
                 elif decision.step is None:  # whatever was held before

@@ -84,14 +84,15 @@ DEAD = Family(
 TRIGGERS = Family(
     "flowops_triggers_total",
     "counter",
-    "Triggers that fired, whatever was decided, each once, from its first decision on.",
+    "Triggers that fired, whatever was decided, each once, from its first decision on; one whose event comes again when"
+    " nothing of it is remembered any more (S4) counts again, as it does not in the warehouse.",
     ("plan",),
     _plans,
 )
 LOSSES_BY_REASON = Family(
     "flowops_losses_total",
     "counter",
-    "Attempts that were lost, by the first reason against them (S22).",
+    "Attempts that were lost, by the first reason against them (S22); of an event that comes again as of triggers.",
     ("plan", "reason"),
     lambda project: product((plan.id for plan in project.plans), LOSSES),
     sparse=True,

@@ -38,6 +38,9 @@ _SENT = "('sent', 'delivered', 'send_failed', 'undelivered')"
 _COMMANDED = "('sent', 'delivered')"
 """Stages that a decision leaves an attempt in for which there is a command."""
 
+_RANK = f"(stage not in {_COMMANDED}, if(stage in {_COMMANDED}, 0, -attempt), decided_at)"
+"""Of the decisions of one attempt the least stands."""
+
 _TASK = "plan || '@' || day || coalesce('T' || clock, '')"
 """The id of a task, as `core.effects.task_id` makes it."""
 
@@ -75,24 +78,24 @@ VIEWS: Mapping[str, str] = {
     # The decisions that still stand. One is replaced by a later one of the same attempt; and a held one by any later
     # decision that ended its trigger before a channel was considered.
     # Only a trigger decided more than once has rows with an attempt above 0, so the side searched is small.
-    # An event that comes again when nothing of it is remembered any more is decided anew (S4): of one attempt
-    # the first that sent something stands, else the first. What was decided at one instant is no repeat, but a defect.
+    # An event that comes again when nothing of it is remembered any more is decided anew (S4): of one attempt the first
+    # that sent something stands, else the first of the last decision. What was decided at one instant is no repeat, but
+    # a defect.
     "facts.decided": f"""
         select d.*, {_TASK} as task
         from facts.decisions d anti join (
-            select trigger_id, attempt, step, channel from facts.decisions where attempt > 0) later
+            select trigger_id, attempt, step from facts.decisions where attempt > 0 and channel is null) later
         on later.trigger_id = d.trigger_id and later.attempt > d.attempt
-           and (later.step is not distinct from d.step and later.channel is not distinct from d.channel
-                or d.stage = 'held' and later.channel is null and (later.step is null or later.step = d.step))
+           and d.stage = 'held' and (later.step is null or later.step = d.step)
         anti join (
-            select trigger_id, attempt, step, channel, min((stage not in {_COMMANDED}, decided_at)) as rank
+            select trigger_id, step, channel, min({_RANK}) as rank
             from facts.decisions
-            where hash(trigger_id, attempt, step, channel) in (
-                select hash(trigger_id, attempt, step, channel) from facts.decisions group by all having count(*) > 1)
+            where hash(trigger_id, step, channel) in (
+                select hash(trigger_id, step, channel) from facts.decisions group by all having count(*) > 1)
             group by all) again
-        on again.trigger_id = d.trigger_id and again.attempt = d.attempt
+        on again.trigger_id = d.trigger_id
            and again.step is not distinct from d.step and again.channel is not distinct from d.channel
-           and again.rank < (d.stage not in {_COMMANDED}, d.decided_at)
+           and again.rank < {_RANK}
     """,
     # What became of a message since it was sent: of each, its last change. Most projects have none.
     "facts.last_changes": """
