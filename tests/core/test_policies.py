@@ -314,6 +314,16 @@ def test_once_is_once() -> None:
     assert only_stages("2012-04-01 10:00", "2022-04-08 10:00", drafts=[plan]) == ["delivered", "reentry"]
 
 
+def test_a_repeat_of_what_entered_is_no_second_trigger() -> None:
+    """S4, S22: as long as the entry refuses others; then nothing of it is remembered, and it is decided anew."""
+    for reentry, again in ((ONCE, "2022-05-08 10:00"), (Reentry(always=False, gap=span("7d")), "2022-04-08 09:59")):
+        shop = project(replace(HELLO, reentry=reentry))
+        views = [event(time, "view", id="v") for time in ("2022-04-01 10:00", again)]
+        assert [row.stage for row in agreed(shop, log(shop, *views)).decisions] == ["delivered"]
+    views = [event(time, "view", id="v") for time in ("2022-04-01 10:00", "2022-04-08 10:00")]
+    assert [row.stage for row in Run(shop, [log(shop, *views)]).to_the_end().decisions] == ["delivered", "delivered"]
+
+
 def test_reentry_is_per_key() -> None:
     """S17a."""
     shop = project(replace(HELLO, reentry=ONCE, key=(0,)))

@@ -107,7 +107,7 @@ The messages of one `step` count once, except towards a channel's cap (S24); it 
 
 
 Entered: TypeAlias = tuple[int, str | None, Micros, str]
-"""(plan, key, last entry, trigger id): when a user last entered (S21), of a journey with its trigger."""
+"""(plan, key, last entry, trigger id): when a user last entered (S21), and by which trigger."""
 
 Entry: TypeAlias = tuple[Micros, str, str | None]
 """(ts, event id, what counts: None, the distinct value, or the amount in decimal digits)."""

@@ -79,7 +79,7 @@ class Acting(Journeys):
             return
         events = instance.evidence or (isoformat(instance.triggered_at),)  # what no event began, its time tells apart
         trigger = trigger_id(plan.id, instance.of or user_id, instance.key, events)
-        if (user.windows or user.sent) and self._is_known(user, trigger, now):
+        if (user.windows or user.sent or user.entries) and self._is_known(user, trigger, now):
             return
         verdict = self._attempt(plan, 0, user_id, user, instance, trigger, now, exited=exited)
         if verdict.stage == HELD_BACK:

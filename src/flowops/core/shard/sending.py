@@ -30,7 +30,9 @@ class Sending(Returns):
         self._sends_kept = _SENDS + sum(cap.at_most for cap in self._caps)
 
     def _is_known(self, user: User, trigger: str, now: Micros) -> bool:
-        """Whether a message of this trigger went out: it is a repeated event (S4)."""
+        """Whether something of this trigger is remembered, a message or an entry: it is a repeated event (S4)."""
+        if user.entries and any(entry[3] == trigger and self._binds(entry, now) for entry in user.entries):
+            return True
         if user.windows and any(
             window.trigger_id == trigger and (window.held_out or not window.compares) for window in user.windows
         ):
@@ -86,7 +88,7 @@ class Sending(Returns):
             others = [
                 entry for entry in user.entries if entry[:2] != (plan.index, instance.key) and self._binds(entry, now)
             ]
-            user.entries = (*others, (plan.index, instance.key, now, trigger if plan.journey else ""))
+            user.entries = (*others, (plan.index, instance.key, now, trigger))
         if passed:
             if step.channel.confirms:
                 self._remember(plan, message, user_id, user, instance, decision)
