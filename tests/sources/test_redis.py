@@ -192,7 +192,10 @@ def test_who_comes_into_a_set_enters_and_who_goes_leaves(redis_server, unique_na
         before = time.time_ns() // 1000
         assert epoch(reading) == [("u1", "enter"), ("u2", "enter")]
         assert reading.partition.caught_up_at() >= before
+        told = reading.partition.position()[-1]
         assert epoch(reading) == []
+        assert told == ("u1", "u2")
+        assert reading.partition.position()[-1] is told  # not put in order anew while nothing changes
         client.srem(unique_name, "u1")
         client.sadd(unique_name, "u3", "")
         wait_for_look(reading, 3)

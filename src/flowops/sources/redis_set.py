@@ -96,6 +96,7 @@ class RedisSet(Partition):
         self._at: Micros | None = at
         self._changes: list[tuple[str, str]] = [(user_id, action) for user_id, action in changes]
         self._members = frozenset(members)
+        self._told: tuple[str, ...] = tuple(members)  # the members as a position tells them: they are sorted once
         self._every = every
         self._follow = follow
         self._taken: Micros | None = None  # the moment of the last look that was decided on
@@ -132,7 +133,7 @@ class RedisSet(Partition):
 
     def position(self) -> tuple[Any, ...]:
         """(records, instant, changes that are still to be read, members) in this order."""
-        return self._count, self._at, tuple(self._changes), tuple(sorted(self._members))
+        return self._count, self._at, tuple(self._changes), self._told
 
     def caught_up_at(self) -> Micros | None:
         """The instant of the last decision, once what it found has been read: later changes are of a later one."""
@@ -153,7 +154,8 @@ class RedisSet(Partition):
         members = frozenset(member.decode(errors="replace") for member in seen[1])
         self._changes = [(user_id, "enter") for user_id in sorted(members - self._members)]
         self._changes += [(user_id, "leave") for user_id in sorted(self._members - members)]
-        self._members = members
+        if self._changes:
+            self._members, self._told = members, tuple(sorted(members))
         left = len(before - members)
         if left >= _MANY and 2 * left > len(before):
             fields = {"source": self._source.name, "set": self.name, "members_before": len(before), "left": left}
