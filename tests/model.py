@@ -77,7 +77,7 @@ EVIDENCE = 1000
 """S15: so many events of a member are kept, the last ones. S14: so many of a sequence, and the last one."""
 
 UNDER_WAY = 1000
-"""S14: so many sequences of one user and key run in parallel."""
+"""S13, S14, S17a: so much of one plan, user and key is under way."""
 
 
 EPOCH = date(1970, 1, 1)
@@ -1095,9 +1095,10 @@ class User:
         if not met or not self.may_start(happening, plan):
             return
         key = key_of(values, starts[0].key)
-        others = [one for one in self.under_way if one.plan is plan and one.key == key and one.kind not in CONSIDERING]
+        others = [one for one in self.under_way if one.plan is plan and one.key == key]
         if any(happening.identity == one.evidence[0] for one in others):  # S4
             return
+        others = [one for one in others if one.kind not in CONSIDERING]
         running = [one for one in others if one.kind != "delay"]
         if (trigger.repeat == "ignore" and running) or len(running) >= UNDER_WAY:
             return
@@ -1164,6 +1165,12 @@ class User:
 
     def act(self, instance: Instance, now: Micros) -> None:
         """S12: what has fired is decided at once, or after its delay; or never, if that ended before."""
+        trigger = self.trigger_of(instance)
+        own = [i for i in self.under_way if i.plan is instance.plan and i.kind not in ("wait", "open")]
+        if any(i.kind in ("delay", "held") and self.trigger_of(i) == trigger for i in own):  # S4
+            return
+        if len({self.trigger_of(i) for i in own if i.key == instance.key}) >= UNDER_WAY:
+            return
         due = self.acts_at(instance)
         if due is not None and due > now:
             instance.due = due

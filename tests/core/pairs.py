@@ -14,7 +14,7 @@ import model
 from flowops.core.effects import Effects
 from flowops.core.matchers import absence, combination, sequence
 from flowops.core.records import Micros
-from flowops.core.shard import Shard, order, sending
+from flowops.core.shard import Shard, acting, order, sending
 
 Pair = tuple[strategies.World, Micros | None]
 PAIRS = strategies.pairs()
@@ -38,6 +38,7 @@ def impatient() -> Iterator[None]:
         mock.patch.multiple(model, **low),
         mock.patch.object(combination, "EVIDENCE", low["EVIDENCE"]),
         mock.patch.object(absence, "UNDER_WAY", low["UNDER_WAY"]),
+        mock.patch.object(acting, "UNDER_WAY", low["UNDER_WAY"]),
     ):
         yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from driver import agreed
-from shop import Aim, CityIs, Draft, On, SameSku, absence, at, crm, event, log, profile, project, span
+from shop import Aim, CityIs, Draft, On, SameSku, absence, at, crm, event, log, profile, project, quiet, span
 
 from flowops.core import matchers
 from flowops.core.effects import Decision
@@ -152,6 +152,16 @@ def test_a_repeated_a_starts_no_second_instance() -> None:
     """S4."""
     draft = Draft("reminder", trigger=absence(span("1h"), "parallel"), without=(On("order"),))
     assert fired(seen("10:00"), seen("10:00"), draft=draft) == [("11:00", "view 10:00")]
+
+
+@pytest.mark.parametrize("more", [{"delay": span("3h")}, {"quiet": quiet("11:00", "18:00")}], ids=["delayed", "held"])
+@pytest.mark.parametrize("repeat", ["ignore", "restart", "parallel"])
+def test_a_repeat_of_what_is_delayed_or_held_starts_no_second_instance(repeat, more) -> None:
+    """S4: the state that it touched lives."""
+    trigger = absence(span("1h"), repeat, more.get("delay", 0))
+    draft = Draft("reminder", trigger=trigger, without=(On("order"),), quiet=more.get("quiet"))
+    found = fired(seen("10:00"), seen("12:00", id="view 10:00"), draft=draft)
+    assert found == [("11:00", "view 10:00")] * (1 if "delay" in more else 2)  # held, and then sent
 
 
 def test_a_repeated_event_is_decided_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from driver import agreed
-from shop import AtLeast, CityIs, Draft, On, at, crm, event, log, profile, project, span
+from shop import AtLeast, CityIs, Draft, On, at, crm, event, log, profile, project, quiet, span
 
 from flowops.core.matchers import combination
 from flowops.core.plan import AllTrigger, AnyTrigger
@@ -50,6 +50,14 @@ def test_all_looks_back_over_a_window_that_is_open_at_its_old_end() -> None:
     """S10: `(t - W, t]`: what is exactly W old is outside."""
     assert fired(both(), seen("10:00"), seen("10:59", "order")) == [("10:59", "view 10:00", "order 10:59")]
     assert fired(both(), seen("10:00"), seen("11:00", "order")) == []
+
+
+@pytest.mark.parametrize("more", [{"delay": span("3h")}, {"quiet": quiet("10:00", "18:00")}], ids=["delayed", "held"])
+def test_a_repeat_of_what_is_delayed_or_held_is_no_second_trigger(more) -> None:
+    """S4: the trigger of both events is known."""
+    again = seen("11:00", id="view 10:00"), seen("11:10", "order", id="order 10:10")
+    found = fired(both(**more), seen("10:00"), seen("10:10", "order"), *again)
+    assert found == [("10:10", "view 10:00", "order 10:10")] * (1 if "delay" in more else 2)  # held, and then sent
 
 
 def test_the_window_slides() -> None:

@@ -36,6 +36,7 @@ from shop import (
 from flowops.core.admission import trigger_id
 from flowops.core.effects import LEFT_OUT
 from flowops.core.plan import CountTrigger, EventTrigger, Experiment, UntilLocal
+from flowops.core.shard import acting
 from flowops.core.time import isoformat
 
 DAY = "2022-04-21"
@@ -347,6 +348,26 @@ def test_a_journey_enters_once() -> None:
 def test_further_triggers_begin_journeys_of_their_own() -> None:
     found = outcome(OPENER, follow_up(after=span("1h")), rows=[seen("10:30")])
     assert [time for time, _, _ in sent(found)] == ["10:00", "10:30", "11:00", "11:30"]
+
+
+def test_of_so_many_journeys_under_way_a_further_one_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S17a: each event of a user looks at all that is under way. Of another key, or once one is over, it does."""
+    monkeypatch.setattr(acting, "UNDER_WAY", 2)
+    monkeypatch.setattr("model.UNDER_WAY", 2)
+    rows = [seen("10:10"), seen("10:20"), seen("10:30", sku="B"), seen("11:05")]
+    found = outcome(OPENER, follow_up(after=span("1h")), rows=rows, plan={"key": (0,)})
+    assert [time for time, step, _ in sent(found) if step == "opener"] == ["10:00", "10:10", "10:30", "11:05"]
+    assert lost(found) == []
+
+
+@pytest.mark.parametrize("plan", [{"trigger": EventTrigger(span("1h"))}, {"quiet": quiet("10:00", "11:00")}])
+def test_what_is_delayed_or_held_is_under_way_too(monkeypatch: pytest.MonkeyPatch, plan) -> None:
+    monkeypatch.setattr(acting, "UNDER_WAY", 2)
+    monkeypatch.setattr("model.UNDER_WAY", 2)
+    shop = project(Draft("hello", **plan))
+    found = agreed(shop, log(shop, *map(seen, ("10:00", "10:10", "10:20", "11:05"))), until=at(f"{DAY} 23:59"))
+    went_out = [row.evidence[0] for row in found.decisions if row.content]
+    assert went_out == ["view 10:00", "view 10:10", "view 11:05"]
 
 
 def test_who_is_held_out_is_so_for_the_whole_journey() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from driver import agreed
-from shop import AtLeast, Draft, On, SkuOf, at, changes, crm, event, log, profile, project, span
+from shop import AtLeast, Draft, On, SkuOf, at, changes, crm, event, log, profile, project, quiet, span
 
 from flowops.core.matchers import sequence
 from flowops.core.plan import SequenceStep, SequenceTrigger
@@ -69,6 +69,13 @@ def p(time, **more):
 
 
 # Steps
+
+
+def test_a_repeat_of_what_is_held_starts_no_second_instance() -> None:
+    """S4: the trigger of both events is known."""
+    again = v("11:00", id="view 10:00"), o("11:10", id="order 10:10")
+    draft = seq(VIEW, ORDER, quiet=quiet("10:00", "18:00"))
+    assert fired(draft, v("10:00"), o("10:10"), *again) == [("10:10", "v 10:00", "o 10:10")] * 2  # held, and then sent
 
 
 def test_steps_come_in_order_and_others_between_do_not_matter() -> None:

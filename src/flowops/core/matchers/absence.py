@@ -30,8 +30,12 @@ class AbsenceMatcher(Matcher):
         index = self.plan.index
         parallel = 0
         for other in user.instances:
-            if other.plan == index and other.kind == WAIT and other.key == key:
-                if self._repeat == "ignore" or event_id in other.evidence:
+            if other.plan == index and other.key == key:
+                if event_id in other.evidence:
+                    return None
+                if other.kind != WAIT:
+                    continue
+                if self._repeat == "ignore":
                     return None
                 if self._repeat == "restart":
                     user.instances = tuple([each for each in user.instances if each is not other])

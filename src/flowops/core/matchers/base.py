@@ -9,7 +9,7 @@ from flowops.core.records import Micros, Record, Values
 from flowops.core.state import DELAY, OPEN, WAIT, Instance, User
 
 UNDER_WAY = 1000
-"""So many of one user and key are under way in parallel at most: each event of theirs looks at all of them."""
+"""So many of one plan, user and key are under way at most: each event of theirs looks at all of them."""
 
 EVIDENCE = 1000
 """So many events of one step or member are kept at most: what a user can do without end must not grow without end."""

@@ -75,11 +75,11 @@ class SequenceMatcher(Matcher):
         thrown: list[Instance] = []
         parallel = 0
         for other in user.instances:
-            if other.plan != index or other.key != key or other.kind >= HELD:
+            if other.plan != index or other.key != key:
                 continue
             if event_id == other.evidence[0]:
                 return None
-            if other.kind == DELAY:
+            if other.kind == DELAY or other.kind >= HELD:
                 continue
             if self._repeat == "parallel":
                 parallel += 1

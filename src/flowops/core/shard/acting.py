@@ -8,12 +8,13 @@ from flowops.core.admission import HELD as HELD_BACK
 from flowops.core.admission import trigger_id
 from flowops.core.delay import acted_on_at
 from flowops.core.journey import Position, read
+from flowops.core.matchers.base import UNDER_WAY
 from flowops.core.matchers.keys import key_of
 from flowops.core.plan import Attributes, DateTrigger, Exit, Plan, Project
 from flowops.core.records import Micros, Record, Values
 from flowops.core.shard.hearing import Hearing
 from flowops.core.shard.journeys import Journeys
-from flowops.core.state import JOURNEY, OPEN, WAIT, Instance, User
+from flowops.core.state import DELAY, HELD, JOURNEY, OPEN, WAIT, Instance, User
 from flowops.core.time import isoformat
 
 
@@ -31,6 +32,8 @@ class Acting(Journeys):
         """
         if fired.kind == JOURNEY:
             self._go_on(plan, user_id, user, fired, read(Position, fired), now)
+            return
+        if user.instances and _is_one_too_many(user, fired):
             return
         delay = plan.trigger.delay
         if delay:
@@ -84,6 +87,23 @@ class Acting(Journeys):
         verdict = self._attempt(plan, 0, user_id, user, instance, trigger, now, exited=exited)
         if verdict.stage == HELD_BACK:
             self._hold(user, instance, verdict, ())
+
+
+def _is_one_too_many(user: User, fired: Instance) -> bool:
+    """Whether what has fired waits for its turn already (S4), or too much of its plan and key has that is not over."""
+    own = [
+        each
+        for each in user.instances
+        if each.plan == fired.plan and each.key == fired.key and each.kind not in (WAIT, OPEN)
+    ]
+    for each in own:
+        if each.evidence != fired.evidence or each.of != fired.of or each.kind not in (DELAY, HELD):
+            continue
+        if fired.evidence or each.triggered_at == fired.triggered_at:  # what no event began, its time tells apart
+            return True
+    if len(own) < UNDER_WAY:
+        return False
+    return len({each.progress[0] if each.kind >= HELD and each.progress else id(each) for each in own}) >= UNDER_WAY
 
 
 def turn(instance: Instance) -> tuple[int, Micros, bool]:
