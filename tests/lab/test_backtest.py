@@ -222,6 +222,20 @@ def test_what_an_event_could_have_ended_is_told_of_all_that_is_under_way(days: P
     assert "nothing is under way" not in journey
 
 
+def test_a_story_says_that_a_repeat_of_what_is_delayed_is_known(days: Path) -> None:
+    """S4: both events are told again while their trigger waits out its delay."""
+    (days / "rules" / "both.yaml").write_text(
+        "plan: both\ntrigger: {all: [{event: look}, {event: buy}], within: 1h, delay: 1d}\nquiet: none\n"
+        "send: {channel: app, content: {body: e}}\ngoals: [{goal: bought, event: buy, within: 1d}]\n"
+    )
+    told = [json.loads(line) for line in (days / "web.jsonl").read_text().splitlines()[:2]]
+    again = [{**row, "ts": row["ts"].replace("10T2", "11T0")} for row in told]
+    (days / "web.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*told, *again]))
+    said = flowops("explain", "--user", "u1", "--plan", "both", "--project", days).stdout
+    assert said.count("triggers") == 2
+    assert "triggers, which is known, or one too many" in said
+
+
 def test_what_is_told_again_long_after_counts_once(tmp_path: Path) -> None:
     """S4: nothing of it is remembered, and it is decided anew; figures are those of the reports on the same log."""
     (tmp_path / "rules").mkdir()

@@ -30,7 +30,7 @@ from flowops.core.observed import (
     Resumed,
     Unmoved,
 )
-from flowops.core.plan import ANY_EVENT, SEGMENT, Branch, Cancel, CountTrigger, Exit, Pause, Project
+from flowops.core.plan import ANY_EVENT, SEGMENT, Branch, Cancel, CountTrigger, Exit, Pause, Project, UntilCarried
 from flowops.core.receipts import UNDELIVERED
 from flowops.core.records import BEFORE_ALL, LEAVE, Micros
 from flowops.core.state import Instance
@@ -377,7 +377,8 @@ class _Telling:
 
     def _later(self, fact: Fired, reader: Reader) -> str:
         if fact.acts_at is None:
-            return ", and is too late for the time that it carries"
+            carried = isinstance(reader.plan.trigger.delay, UntilCarried)
+            return ", and is too late for the time that it carries" if carried else ", which is known, or one too many"
         return "" if fact.acts_at == fact.at else f", to be acted on {reader.time(fact.acts_at)}"
 
     def _unmoved(self, fact: Unmoved, reader: Reader) -> str:
