@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from project import outcomes, refused, slowly, started, wait_for
+from project import has_read, outcomes, refused, slowly, started, wait_for
 
 from channels.desk import PLAN, write_channel
 from channels.endpoint import Endpoint, Reply
@@ -250,6 +250,7 @@ def test_what_the_provider_says_comes_back_as_receipts(tmp_path: Path) -> None:
     with started(tmp_path, "--epoch", "0.2", "--processes", "2", verb="run") as process:
         assert wait_for(lambda: len(told(tmp_path, receipts)) == 10, process)
     with started(tmp_path, "--epoch", "0.2", "--processes", "2", verb="run") as process:  # after a kill
+        assert wait_for(has_read(tmp_path, 0), process)
         time.sleep(3)
         process.terminate()
         _, complaint = process.communicate(timeout=60)

@@ -106,8 +106,8 @@ def test_kills_while_a_run_is_laid_out_and_called_finished_change_nothing(shop: 
 
 
 def killed_at(folder: Path, fault: str, *options: str) -> int:
-    """Run with a fault; the exit code."""
-    done = flowops("replay", "--project", folder, *options, env=slowly(0.01, fault=fault))
+    """Run with a fault, through more than a hundred epochs if it is not met; the exit code."""
+    done = flowops("replay", "--project", folder, *options, env=slowly(0.01, chunk=1 << 13, fault=fault))
     if done.returncode == 3:
         assert "was killed (SIGKILL)" in done.stderr
         assert "the same command goes on" in done.stderr

@@ -50,14 +50,14 @@ UNTIL = "2026-01-01"
 
 
 @contextmanager
-def growing(folder: Path, seconds: float) -> Iterator[list[int]]:
-    """A log in three files that grows for so long, as things happen; the times of its events, in microseconds."""
+def growing(folder: Path) -> Iterator[list[int]]:
+    """A log in three files that grows meanwhile, as things happen; the times of its events, in microseconds."""
     draw = random.Random(7)
     times: list[int] = []
+    over = threading.Event()
 
     def write() -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while not over.wait(0.01):
             ts = time.time_ns() // 1_000_000
             line = {
                 "event_id": f"e{len(times)}",
@@ -70,12 +70,14 @@ def growing(folder: Path, seconds: float) -> Iterator[list[int]]:
             with (folder / "data" / f"web-{draw.randrange(3)}.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             times.append(ts * 1000)
-            time.sleep(0.01)
 
     thread = threading.Thread(target=write)
     thread.start()
-    yield times
-    thread.join()
+    try:
+        yield times
+    finally:
+        over.set()
+        thread.join()
 
 
 def come_to(folder: Path, moment: int) -> bool:
@@ -92,7 +94,7 @@ def test_workers_that_are_killed_under_a_growing_log_change_nothing(tmp_path: Pa
         (folder / "data" / f"web-{number}.jsonl").touch()
     with started(folder, "--epoch", "0.2", "--processes", "2", verb="run") as process:
         assert wait_for(has_read(folder, 0), process)
-        with growing(folder, 12.0) as times:
+        with growing(folder) as times:
             for victim in (1, 0):
                 assert wait_for(has_read(folder, 1), process)
                 begin = last_segment(folder)
