@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
@@ -38,6 +39,7 @@ BEGINNING = -2
 
 _SAMPLE = 200
 _NO_TIME = 0  # the kind of a record's timestamp: it has none
+_STAMP = itemgetter(1)
 
 _REFUSED = {
     "allow.auto.create.topics": "reading must not make a topic",
@@ -301,7 +303,7 @@ class KafkaPartition(Partition):
         dead: list[DeadLetter] = []
         unit = 1
         whole = cast("list[bytes]", values)
-        if None not in values and sum(map(len, whole)) <= MAX_RECORD:
+        if (taken.keys is None or None not in values) and sum(map(len, whole)) <= MAX_RECORD:
             rows = self._decoder.block(whole)
             unit = self._decoder.unit
         if rows is None:
@@ -355,10 +357,9 @@ class KafkaPartition(Partition):
         self, stamps: list[tuple[int, int]], rows: Sequence[Row | None], unit: int, bound: Micros
     ) -> tuple[Sequence[Row | None], list[tuple[int, UnfitError]]]:
         """The rows, but none whose time is more than `bound` ahead of when the broker (or producer) recorded it."""
-        kind, oldest = min(stamps)
-        newest = max((row.ts for row in rows if row is not None), default=None)
-        if newest is None or (newest * unit <= oldest * 1000 + bound and kind != _NO_TIME):
-            return rows, []
+        times = [row.ts for row in rows if row is not None]
+        if not times or max(times) * unit <= min(map(_STAMP, stamps)) * 1000 + bound:
+            return rows, []  # one that has no time is stamped before 1970
         kept = list(rows)
         ahead: list[tuple[int, UnfitError]] = []
         for number, (row, (kind, stamp)) in enumerate(zip(rows, stamps, strict=True)):

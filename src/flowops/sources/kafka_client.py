@@ -83,7 +83,7 @@ class Fetched(NamedTuple):
     stamps: list[tuple[int, int]]
     """(kind, milliseconds), as the client tells when each was recorded."""
     keys: list[bytes | None] | None
-    """Only where one has no value."""
+    """Only where one has no value, or an empty one."""
 
     def part(self, begin: int, end: int) -> Fetched:
         """Those from the place `begin` to before `end`."""
@@ -122,7 +122,7 @@ class Inbox:
     def put(self, messages: list[Message]) -> None:
         """Add messages."""
         values = list(map(Message.value, messages))
-        keys = list(map(Message.key, messages)) if None in values else None
+        keys = None if all(values) else list(map(Message.key, messages))
         size = sum(map(len, messages))
         self._runs.append((Fetched(values, _offsets(messages), list(map(Message.timestamp, messages)), keys), size))
         self._bytes += size + _OBJECT * len(messages)
