@@ -1222,11 +1222,18 @@ class User:
         return arm_of(instance.plan.experiment, instance.drawn_for or self.user_id)
 
     def attempt(
-        self, instance: Instance, message: int, now: Micros, expires_at: Micros | None = None, *, exited: bool = False
+        self,
+        instance: Instance,
+        message: int,
+        now: Micros,
+        expires_at: Micros | None = None,
+        *,
+        exited: bool = False,
+        elsewhere: bool = False,
     ) -> str:
         """One attempt: the list of `docs/semantics.md`, and what follows from its verdict."""
         plan, step = instance.plan, instance.plan.messages[message]
-        stage, content = self.verdict(instance, step, now, exited=exited)
+        stage, content = self.verdict(instance, step, now, exited=exited, elsewhere=elsewhere)
         passed = stage
         if stage == "delivered" and step.channel.undelivered_after is not None:  # S40: its receipts are awaited
             stage = "sent"
@@ -1287,7 +1294,7 @@ class User:
         )
 
     def verdict(
-        self, instance: Instance, step: Step, now: Micros, *, exited: bool
+        self, instance: Instance, step: Step, now: Micros, *, exited: bool, elsewhere: bool
     ) -> tuple[str, dict[str, str] | None]:
         """The first check that fails, in the order of the list; `held`; or `delivered` with what was rendered."""
         plan, channel, profile = instance.plan, step.channel, self.profile()
@@ -1300,6 +1307,8 @@ class User:
             return "exited", None
         if not self.may_enter(plan, instance, now):
             return "reentry", None
+        if elsewhere:  # S30
+            return "not_in_audience", None
         if channel.opt_in is not None and profile[channel.opt_in] is not True:  # S27
             return "no_consent", None
         if channel.opt_out is not None and profile[channel.opt_out] is True:
@@ -1433,15 +1442,16 @@ class User:
         _, variant = self.arm_of(instance)
         for place, message in enumerate(messages):
             step = plan.messages[message]
-            if step.where and not step.where((), instance.steps, self.profile(), now, variant):
+            elsewhere = bool(step.where) and not step.where((), instance.steps, self.profile(), now, variant)
+            if elsewhere and not instance.attempt:  # S22: what was held is an attempt
                 continue
-            stage = self.attempt(instance, message, now, expires_at)
+            stage = self.attempt(instance, message, now, expires_at, elsewhere=elsewhere)
             if stage in ("plan_ended", "reentry", "holdout"):
                 return True
             if stage == "held":
                 self.hold(instance, message, now)
             instance = changed(instance, attempt=0)
-            if stage == "not_in_audience":
+            if stage == "not_in_audience" and not self.is_inside(plan, now):
                 break
             if not node.each and stage in ("held", "delivered"):
                 if stage == "delivered" and step.channel.confirms and place + 1 < len(messages):

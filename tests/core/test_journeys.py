@@ -370,6 +370,19 @@ def test_what_is_delayed_or_held_is_under_way_too(monkeypatch: pytest.MonkeyPatc
     assert went_out == ["view 10:00", "view 10:10", "view 11:05"]
 
 
+@pytest.mark.parametrize(("audience", "sms"), [(None, [("12:00", "opener", "sms")]), (CityIs("x"), [])])
+def test_what_is_held_for_a_channel_that_is_for_others_by_then_is_lost(audience, sms) -> None:
+    """S22, S30: it is an attempt; the next channel is considered, unless the plan is not for the user at all."""
+    step = Stop((PUSH, SMS), only=(CityIs("x"), None), name="opener")
+    moved = profile(f"{DAY} 11:00", city="y")
+    plan = {"quiet": quiet("09:00", "12:00"), "audience": audience}
+    found = outcome(step, told=(HERE, moved), plan=plan)
+    assert lost(found) == [("10:00", "opener", "push", "held"), ("12:00", "opener", "push", "not_in_audience")]
+    assert [row.attempt for row in found.decisions] == [0, 1, 0][: len(found.decisions)]
+    assert sent(found) == sms
+    assert sent(outcome(step, plan=plan)) == [("12:00", "opener", "push")]
+
+
 def test_who_is_held_out_is_so_for_the_whole_journey() -> None:
     plan = {
         "experiment": Experiment("half", 0.5, (), pinned=((USER, "holdout"),)),

@@ -59,14 +59,16 @@ def decide(
     variant: str | None,
     *,
     exited: str | None = None,
+    elsewhere: bool = False,
     entered: bool = False,
     trigger: str = "",
     group: str = "",
 ) -> Verdict:
     """Go through the list of checks for `instance`, whose turn has come at `now`; `zone` is the user's own.
 
-    `exited`: it has come because something ended the journey. Of a journey of several steps, `trigger` is its id, and
-    `entered` tells whether a message of it did. `group`: as of a `state.Send`.
+    `exited`: it has come because something ended the journey; `elsewhere`: the step's channel is for others. Of a
+    journey of several steps, `trigger` is its id, and `entered` tells whether a message of it did. `group`: as of a
+    `state.Send`.
     """
     if not plan.starts_at <= now < plan.ends_at:
         return Verdict("plan_ended", f"due {isoformat(now)}")
@@ -79,6 +81,8 @@ def decide(
     if refused is not None:
         return Verdict("reentry", refused)
     channel = step.channel
+    if elsewhere:
+        return Verdict("not_in_audience", f"{channel.name} is for others", at_channel=True)
     if channel.opt_in is not None and profile[channel.opt_in] is not True:
         return Verdict("no_consent", "not opted in", at_channel=True)
     if channel.opt_out is not None and profile[channel.opt_out] is True:

@@ -336,11 +336,12 @@ class ObservedShard(Shard):
         drawn: bool = False,
         expires_at: Micros | None = None,
         exited: str | None = None,
+        elsewhere: bool = False,
     ) -> Verdict:
         fact = self._decided(plan, message, user_id, user, instance, now)
         verdict = super()._attempt(
             plan, message, user_id, user, instance, trigger, now,
-            entered=entered, drawn=drawn, expires_at=expires_at, exited=exited,
+            entered=entered, drawn=drawn, expires_at=expires_at, exited=exited, elsewhere=elsewhere,
         )  # fmt: skip
         self.seen.append(fact._replace(decision=self._effects.decisions[-1]))
         return verdict

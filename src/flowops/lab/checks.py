@@ -116,6 +116,9 @@ def _dates(reader: Reader, _fact: Decided) -> str | None:
 
 
 def _audience(reader: Reader, fact: Decided) -> str | None:
+    decision = fact.decision
+    if decision is not None and decision.stage == "not_in_audience" and decision.detail is not None:
+        return decision.detail  # it is the channel's filter
     if reader.plan.audience is None:
         return None
     seen = reader.attributes(reader.checked.audience, fact.profile)

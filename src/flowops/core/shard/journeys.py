@@ -201,12 +201,13 @@ class Journeys(Sending):
         profile = self._profile(user, now)
         for number in messages:
             step = plan.messages[number]
-            if not self._is_for(plan, step, user_id, instance, profile, now):
+            elsewhere = not self._is_for(plan, step, user_id, instance, profile, now)
+            if elsewhere and not instance.attempt:  # what was held is an attempt, and ends as one
                 continue
             trigger, entered, drawn = position.trigger_id, position.entered, position.drawn
             verdict = self._attempt(
                 plan, number, user_id, user, instance, trigger, now,
-                entered=entered, drawn=drawn, expires_at=expires_at,
+                entered=entered, drawn=drawn, expires_at=expires_at, elsewhere=elsewhere,
             )  # fmt: skip
             position.entered = entered or verdict.entered
             position.drawn = drawn or verdict.is_drawn

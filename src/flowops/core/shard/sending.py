@@ -60,6 +60,7 @@ class Sending(Returns):
         drawn: bool = False,
         expires_at: Micros | None = None,
         exited: str | None = None,
+        elsewhere: bool = False,
     ) -> Verdict:
         """Decide about one message, and do what follows from it; but whoever calls holds what is held.
 
@@ -77,7 +78,7 @@ class Sending(Returns):
         group = group_of(step, trigger) if step.group else ""
         verdict = decide(
             plan, step, user, profile, zone, instance, now, arm, variant,
-            exited=exited, entered=entered, trigger=trigger, group=group,
+            exited=exited, elsewhere=elsewhere, entered=entered, trigger=trigger, group=group,
         )  # fmt: skip
         passed = verdict.stage == DELIVERED
         ends = (expires_at or now + step.expires) if passed else None
