@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import forked
 
 from flowops.streaming.pace import Pace
 from flowops.warehouse.segments import found
@@ -127,18 +128,16 @@ def command(folder: Path, *options: str, verb: str = "replay") -> list[str]:
 
 
 def flowops(
-    *arguments: str | Path, env: Mapping[str, str] | None = None, timeout: float = 120, **more: Any
+    *arguments: str | Path, env: Mapping[str, str] | None = None, timeout: float = 120, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """`flowops` with these arguments, to its end; what it said must hold no traceback, whatever its code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flowops.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env={**os.environ, **(env or {})},
-        **more,
-    )
+    words = [str(word) for word in arguments]
+    whole = {**os.environ, **(env or {})}
+    if env is not None and "PYTHONPATH" in env:  # read by an interpreter that starts
+        line = [sys.executable, "-m", "flowops.cli.main", *words]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=timeout, check=False, env=whole, cwd=cwd)
+    else:
+        done = forked.run(words, env=whole, cwd=cwd, timeout=timeout)
     assert "Traceback" not in done.stderr, done.stderr
     assert "panicked" not in done.stderr + done.stdout, done.stderr
     return done
