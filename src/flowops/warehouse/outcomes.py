@@ -37,6 +37,8 @@ def publish(folder: Path, upto: int) -> None:
                 connection.execute(f"attach {quote(str(new))} as outcomes (storage_version 'v1.0.0')")
                 connection.execute("use outcomes")
                 _create_views(connection, folder, upto)
+                for words in ("checkpoint outcomes", "use memory", "detach outcomes"):
+                    connection.execute(words)  # all is in the file before it is shown, whenever DuckDB closes
         except duckdb.Error as error:
             raise RunError(f"cannot write {new}: {error}") from error
         new.replace(folder / FILE)
