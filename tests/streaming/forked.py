@@ -15,8 +15,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
+PROCESSES = multiprocessing.get_context("forkserver")
+"""For all tests that fork: there is one such server, and what it imports is said once."""
+
+PROCESSES.set_forkserver_preload(
     [
         "flowops.cli.main",
         "flowops.lab.backtest",
@@ -25,6 +27,7 @@ _CONTEXT.set_forkserver_preload(
         "flowops.lab.rehearsal",
         "flowops.rules.parser",
         "flowops.streaming.engine",
+        "flowops.warehouse.compact",
         "flowops.warehouse.reports",
     ]
 )
@@ -36,7 +39,7 @@ def run(
     """`flowops` with these arguments, to its end. Raises subprocess.TimeoutExpired, and it is killed then."""
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = _CONTEXT.Process(target=_main, args=(list(arguments), dict(env), str(cwd or Path.cwd()), *said))
+        process = PROCESSES.Process(target=_main, args=(list(arguments), dict(env), str(cwd or Path.cwd()), *said))
         process.start()
         process.join(timeout)
         if process.exitcode is None:

@@ -128,14 +128,26 @@ def command(folder: Path, *options: str, verb: str = "replay") -> list[str]:
 
 
 def flowops(
-    *arguments: str | Path, env: Mapping[str, str] | None = None, timeout: float = 120, cwd: Path | None = None
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 120,
+    cwd: Path | None = None,
+    preexec_fn: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """`flowops` with these arguments, to its end; what it said must hold no traceback, whatever its code."""
     words = [str(word) for word in arguments]
     whole = {**os.environ, **(env or {})}
-    if env is not None and "PYTHONPATH" in env:  # read by an interpreter that starts
-        line = [sys.executable, "-m", "flowops.cli.main", *words]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=timeout, check=False, env=whole, cwd=cwd)
+    if preexec_fn is not None or (env is not None and "PYTHONPATH" in env):  # they are for an interpreter that starts
+        done = subprocess.run(
+            [sys.executable, "-m", "flowops.cli.main", *words],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=whole,
+            cwd=cwd,
+            preexec_fn=preexec_fn,
+        )
     else:
         done = forked.run(words, env=whole, cwd=cwd, timeout=timeout)
     assert "Traceback" not in done.stderr, done.stderr

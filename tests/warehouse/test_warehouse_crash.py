@@ -1,7 +1,6 @@
 """Readers beside a writer, and writers that are killed: no lock, no torn epoch, nothing lost, nothing twice."""
 
 import itertools
-import multiprocessing
 import os
 import random
 import shutil
@@ -9,14 +8,12 @@ import signal
 import time
 from pathlib import Path
 
+from forked import PROCESSES
 from warehouse_facts import ask, columns, decision, goal_event
 
 from flowops.warehouse.compact import compact
 from flowops.warehouse.outcomes import connect, publish
 from flowops.warehouse.segments import Segments, root
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["warehouse_facts", "flowops.warehouse.compact"])
 
 TORN = """
     select coalesce(d.version, g.version) as epoch, d.n, g.n
