@@ -8,7 +8,7 @@ import pytest
 from warehouse_facts import NOON, ask, columns, decision, goal_event
 
 from flowops.core.effects import Pending
-from flowops.errors import RunError, StateError
+from flowops.errors import ConfigError, RunError, StateError
 from flowops.warehouse import segments as module
 from flowops.warehouse.compact import compact
 from flowops.warehouse.outcomes import connect, publish
@@ -182,3 +182,35 @@ def test_a_reader_keeps_what_was_published_when_it_connected(tmp_path):
         publish(tmp_path, 2)
         assert reader.execute("select count(*) from outcomes").fetchall() == [(1,)]
     assert ask(tmp_path, "select count(*) from outcomes") == [(2,)]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_who_connects_while_it_is_published_anew_connects_again(tmp_path, monkeypatch, fails):
+    """DuckDB opens the file by its name several times: what it finds may be of two publications."""
+    seal_epochs(tmp_path, [1])
+    publish(tmp_path, 1)
+    connecting = duckdb.connect
+    attempts = []
+
+    def meanwhile(*path, **options):
+        if options.get("read_only"):
+            attempts.append(path)
+            if len(attempts) == 1:
+                seal_epochs(tmp_path, [2], sealed=1)
+                publish(tmp_path, 2)
+                if fails:
+                    raise duckdb.IOException("No more data remaining in MetadataReader")
+        return connecting(*path, **options)
+
+    monkeypatch.setattr(duckdb, "connect", meanwhile)
+    with connect(tmp_path) as reader:
+        assert reader.execute("select segments from published").fetchall() == [(2,)]
+    assert len(attempts) == 2
+
+
+def test_outcomes_that_are_damaged_are_refused_at_once(tmp_path):
+    (tmp_path / "outcomes.duckdb").write_bytes(b"none" * 10_000)
+    with pytest.raises(
+        ConfigError, match=r"outcomes\.duckdb cannot be read: .*; the next epoch of a run writes it anew"
+    ):
+        connect(tmp_path)

@@ -37,8 +37,6 @@ def publish(folder: Path, upto: int) -> None:
                 connection.execute(f"attach {quote(str(new))} as outcomes (storage_version 'v1.0.0')")
                 connection.execute("use outcomes")
                 _create_views(connection, folder, upto)
-                for words in ("checkpoint outcomes", "use memory", "detach outcomes"):
-                    connection.execute(words)  # all is in the file before it is shown, whenever DuckDB closes
         except duckdb.Error as error:
             raise RunError(f"cannot write {new}: {error}") from error
         new.replace(folder / FILE)
@@ -58,16 +56,33 @@ def connect(folder: Path, zone: str = "UTC") -> duckdb.DuckDBPyConnection:
     file = folder.resolve() / FILE
     if not published(folder):
         raise ConfigError(f"{file}: no outcomes yet; `flowops replay` or `flowops run` makes them")
-    try:
-        connection = duckdb.connect(str(file), read_only=True)
-        row = connection.execute("select folder, segments from published").fetchone()
-        if row is not None and row[0] != str(file.parent):
+    while True:
+        shown = _mark(file)
+        try:
+            connection = _open(file, zone)
+        except duckdb.Error as error:
+            if _mark(file) == shown:
+                raise ConfigError(f"{file} cannot be read: {error}; the next epoch of a run writes it anew") from error
+        else:
+            if _mark(file) == shown:
+                return connection
             connection.close()
-            connection = duckdb.connect()
-            _create_views(connection, file.parent, row[1])
-        connection.execute(f"set TimeZone = {quote(zone)}")
-    except duckdb.Error as error:
-        raise ConfigError(f"{file} cannot be read: {error}; the next epoch of a run writes it anew") from error
+
+
+def _mark(file: Path) -> tuple[int, int]:
+    """By which a publication is told from the one before: DuckDB opens a file by its name several times."""
+    found = file.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _open(file: Path, zone: str) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(str(file), read_only=True)
+    row = connection.execute("select folder, segments from published").fetchone()
+    if row is not None and row[0] != str(file.parent):
+        connection.close()
+        connection = duckdb.connect()
+        _create_views(connection, file.parent, row[1])
+    connection.execute(f"set TimeZone = {quote(zone)}")
     return connection
 
 
