@@ -211,3 +211,25 @@ def test_a_diagram_draws_each_node_once(shop: Path) -> None:
         assert text.count(part) == 1, part
     assert "nothing heard in 30m" in text
     assert text.count('|"yes"|') == text.count('|"no"|') == 2
+
+
+def test_a_held_message_that_is_for_others_by_then_is_told_as_such(tmp_path: Path) -> None:
+    """S22, S30."""
+    night = "plan: night\ntrigger: {event: view}\nquiet: {from: 22:00, to: 08:00, then: hold}\nsend:\n"
+    step = (
+        "  - first: [{channel: app, where: user.tier = 'gold'}, sms]\n    content: {app: {body: A}, sms: {body: B}}\n"
+    )
+    for name, text in {"flowops.yaml": PROJECT, "rules/night.yaml": night + step, "data/back.jsonl": ""}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    rows = {
+        "web": [{"event": "view", "event_id": "e", "sku": "A", "ts": "2022-04-21T23:00:00Z"}],
+        "crm": [{"tier": tier, "ts": f"2022-04-2{day}T01:00:00Z"} for tier, day in (("gold", 1), ("silver", 2))],
+    }
+    for name, lines in rows.items():
+        text = "".join(json.dumps(line | {"user_id": "u1"}) + "\n" for line in lines)
+        (tmp_path / "data" / f"{name}.jsonl").write_text(text)
+    (tmp_path / "flowops.yaml").write_text(PROJECT.replace("data/crm.jsonl}", "data/crm.jsonl, fields: {ts: ts}}"))
+    said = flowops("explain", "--user", "u1", "--plan", "night", "--until", "2022-04-22 09:00", "--project", tmp_path)
+    assert "fails  not_in_audience  app is for others\n    lost: not_in_audience\n" in said.stdout
+    assert "sent on sms" in said.stdout

@@ -359,7 +359,7 @@ class KafkaPartition(Partition):
         """The rows, but none whose time is more than `bound` ahead of when the broker (or producer) recorded it."""
         times = [row.ts for row in rows if row is not None]
         if not times or max(times) * unit <= min(map(_STAMP, stamps)) * 1000 + bound:
-            return rows, []  # one that has no time is stamped before 1970
+            return rows, []  # a stamp that is none is 0 or less, and looked at
         kept = list(rows)
         ahead: list[tuple[int, UnfitError]] = []
         for number, (row, (kind, stamp)) in enumerate(zip(rows, stamps, strict=True)):
